@@ -1,0 +1,216 @@
+"""The folder on disk that every stage hands to the next.
+
+    config.json  model.safetensors  tokenizer.json  vocab.txt  tokenizer_config.json
+    provenance.json     parents, recipe, code version, measured figures, SHA-256 of each file above
+
+transformers reads such a folder unchanged. Tensors carry Hugging Face's names and are float32 or
+bfloat16; the tied embedding is stored once. Nothing here needs torch, and nothing is ever a pickle.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_mobile import __version__
+from bert_mobile.errors import ArtifactError, MissingExtraError
+from bert_mobile.files import read_json, sha256, write_json
+from bert_mobile.model.config import BertConfig
+from bert_mobile.model.names import canonical, huggingface_names
+from bert_mobile.tokenizer import load_tokenizer, save_tokenizer
+
+WEIGHTS = "model.safetensors"
+PROVENANCE = "provenance.json"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
+
+FloatArray = NDArray[np.float32]
+
+
+def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a whole checkpoint, by Hugging Face name."""
+    hidden, inner, vocabulary = config.hidden_size, config.intermediate_size, config.vocab_size
+    special = {
+        "encoder.embeddings.words.weight": (vocabulary, hidden),
+        "encoder.embeddings.positions.weight": (config.max_position_embeddings, hidden),
+        "encoder.embeddings.types.weight": (config.type_vocab_size, hidden),
+        "masked_tokens.bias": (vocabulary,),
+        "next_sentence.weight": (2, hidden),
+        "next_sentence.bias": (2,),
+    }
+
+    def shape(ours: str) -> tuple[int, ...]:
+        if ours in special:
+            return special[ours]
+        if ours.endswith("feed_forward.inner.weight"):
+            return (inner, hidden)
+        if ours.endswith("feed_forward.inner.bias"):
+            return (inner,)
+        if ours.endswith("feed_forward.outer.weight"):
+            return (hidden, inner)
+        return (hidden,) if ours.endswith("bias") or "norm" in ours else (hidden, hidden)
+
+    names = huggingface_names(config.num_hidden_layers)
+    return {theirs: shape(ours) for ours, theirs in names.items()}
+
+
+def read_weights(folder: Path, config: BertConfig) -> dict[str, FloatArray]:
+    """Read `folder/model.safetensors` as float32 arrays by Hugging Face name, every shape checked.
+
+    The encoder must be whole; each head (pooler, masked tokens, next sentence) is whole or absent,
+    as in checkpoints of a bare encoder. Raises `ArtifactError` where the file is missing, damaged
+    (its hash differs from `provenance.json`, if there is one) or holds other tensors than these.
+    """
+    try:
+        from safetensors import SafetensorError, deserialize
+    except ImportError:
+        raise MissingExtraError("safetensors", "export") from None
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder} has no {WEIGHTS}, expected a float checkpoint",
+            hint="name the folder that `bert-mobile pretrain` or transformers wrote",
+        )
+    verify(folder, [WEIGHTS])
+    try:
+        tensors = deserialize(path.read_bytes())
+    except SafetensorError as error:
+        raise ArtifactError(
+            f"{path} is no whole safetensors file: {error}", hint="copy it again from its source"
+        ) from error
+    weights = canonical({name: _as_float32(name, raw) for name, raw in tensors})
+    _check_shapes(path, weights, _without_absent_heads(expected_shapes(config), weights))
+    return weights
+
+
+def write_checkpoint(
+    folder: Path,
+    config: BertConfig,
+    weights: Mapping[str, FloatArray],
+    tokenizer: Path,
+    provenance: Mapping[str, Any],
+    *,
+    bfloat16: bool = False,
+) -> None:
+    """Write a whole checkpoint into `folder`, which exists (see `files.atomic_folder`).
+
+    `weights` are float32 arrays by Hugging Face name; `bfloat16` stores them in half the bytes,
+    rounded to nearest even. `tokenizer` is a folder with the tokenizer's files.
+    """
+    _check_shapes(folder / WEIGHTS, weights, expected_shapes(config))
+    _write_safetensors(folder / WEIGHTS, weights, bfloat16=bfloat16)
+    write_json(folder / "config.json", config.to_json())
+    copy_tokenizer(tokenizer, folder)
+    write_provenance(folder, provenance)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copy the tokenizer's files, made from its tokenizer.json where they are missing.
+
+    Raises `ArtifactError` where `source` has no tokenizer.json or it is damaged.
+    """
+    save_tokenizer(load_tokenizer(source), folder)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def write_provenance(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write `provenance.json`: `facts`, the code's version and the hash of every other file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != PROVENANCE)
+    hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    write_json(
+        folder / PROVENANCE, {**facts, "code": f"bert-mobile {__version__}", "files": hashes}
+    )
+
+
+def verify(folder: Path, names: list[str]) -> None:
+    """Check files against the hashes in `provenance.json`.
+
+    A folder without one (made by another program) passes. Raises `ArtifactError` on a file that is
+    missing or has changed: no model format detects a flipped bit by itself.
+    """
+    if not (folder / PROVENANCE).is_file():
+        return
+    recorded = read_json(folder / PROVENANCE, "a provenance record").get("files", {})
+    for name in names:
+        if name not in recorded:
+            continue
+        if not (folder / name).is_file() or sha256(folder / name) != recorded[name]:
+            raise ArtifactError(
+                f"{folder / name} is missing or damaged: {PROVENANCE} has another SHA-256 for it",
+                hint="copy the folder again from its source, or make the file anew",
+            )
+
+
+def _as_float32(name: str, raw: Mapping[str, Any]) -> FloatArray:
+    """Decode one tensor of a safetensors file; bfloat16 is the upper half of a float32."""
+    kind, shape, data = raw["dtype"], raw["shape"], raw["data"]
+    if kind == "BF16":
+        bits = np.frombuffer(data, dtype="<u2").astype(np.uint32) << 16
+        return bits.view(np.float32).reshape(shape)
+    if kind in ("F32", "F16"):
+        source = np.frombuffer(data, dtype="<f4" if kind == "F32" else "<f2")
+        return source.astype(np.float32).reshape(shape)
+    if kind == "I64":  # the position_ids buffer of old checkpoints
+        return np.frombuffer(data, dtype="<i8").astype(np.float32).reshape(shape)
+    raise ArtifactError(
+        f"tensor {name} is stored as {kind}, expected F32, F16 or BF16",
+        hint="convert the checkpoint to a floating-point one first",
+    )
+
+
+def _write_safetensors(path: Path, weights: Mapping[str, FloatArray], *, bfloat16: bool) -> None:
+    """Write the safetensors format itself: the library's own writer changed its interface in 0.8.
+
+    Eight bytes with the header's length, a JSON header padded with spaces to a multiple of eight,
+    then the tensors' bytes in the header's order.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    width, end = (2, 0) if bfloat16 else (4, 0)
+    for name, array in weights.items():
+        start, end = end, end + array.size * width
+        kind = "BF16" if bfloat16 else "F32"
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in weights.values():
+            plain = np.ascontiguousarray(array, dtype="<f4")
+            file.write(_bfloat16_bytes(plain) if bfloat16 else plain.tobytes())
+
+
+def _bfloat16_bytes(array: FloatArray) -> bytes:
+    """Round to bfloat16, to nearest even."""
+    bits = array.view(np.uint32)
+    rounded = bits + (((bits >> 16) & 1) + 0x7FFF)
+    return (rounded >> 16).astype("<u2").tobytes()
+
+
+def _without_absent_heads(
+    expected: Mapping[str, tuple[int, ...]], weights: Mapping[str, FloatArray]
+) -> dict[str, tuple[int, ...]]:
+    """Leave out of `expected` the heads of which `weights` holds nothing at all."""
+    heads = ("bert.pooler.", "cls.predictions.", "cls.seq_relationship.")
+    absent = tuple(head for head in heads if not any(name.startswith(head) for name in weights))
+    return {name: shape for name, shape in expected.items() if not name.startswith(absent)}
+
+
+def _check_shapes(
+    path: Path, weights: Mapping[str, FloatArray], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise `ArtifactError` unless the tensors are exactly the expected ones."""
+    hint = "check that config.json and the weights belong together"
+    odd = sorted(weights.keys() ^ expected.keys())
+    if odd:
+        problem = "lacks" if odd[0] in expected else "has an unknown tensor"
+        raise ArtifactError(f"{path} {problem} {odd[0]}, expected a BERT of this shape", hint=hint)
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            raise ArtifactError(
+                f"{path}: {name} has shape {weights[name].shape}, expected {shape}", hint=hint
+            )

@@ -1,0 +1,85 @@
+"""The command line: one thin command a stage, errors of one shape.
+
+A command imports its stage only when it runs, so that `--help` stays quick. Data goes to standard
+output; talk, progress, warnings and errors go to standard error.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from bert_mobile import __version__
+from bert_mobile.cli.answers import embed, fill_mask, next_sentence, score
+from bert_mobile.cli.judging import evaluate, models
+from bert_mobile.cli.making import corpus, grow, pretrain, quantize, tokenizer
+from bert_mobile.errors import BertMobileError
+
+INTERRUPTED = 130
+"""Exit status of a command ended by Ctrl-C, as shells have it."""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: bert-mobile fill-mask 'The capital of France is [MASK].'",
+)
+@click.version_option(__version__, prog_name="bert-mobile")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """A BERT of 25 MB: from raw text to a model that answers anywhere."""
+
+
+COMMANDS: Sequence[click.Command] = (
+    models,
+    fill_mask,
+    next_sentence,
+    embed,
+    score,
+    corpus,
+    tokenizer,
+    grow,
+    pretrain,
+    evaluate,
+    quantize,
+)
+for _command in COMMANDS:
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 2 wrong usage or input, 1 a run that failed."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = _show_warning
+    try:
+        cli.main(words, prog_name="bert-mobile", standalone_mode=False)
+    except BertMobileError as error:
+        if "--debug" in words:
+            raise
+        _fail(error.message, error.hint, error.exit_code)
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        _fail(error.format_message(), f"{where or 'bert-mobile'} --help", 2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", "nothing unfinished was left under a final name", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (`head`, say) has gone. Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
+    one_line = " ".join(message.split())
+    click.echo(f"error: {_printable(one_line)}\nhint: {_printable(hint)}", err=True)
+    sys.exit(exit_code)
+
+
+def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    click.echo(f"warning: {_printable(str(message))}", err=True)
+
+
+def _printable(text: str) -> str:
+    """Spell out what no terminal can show, such as the lone surrogates an error is about."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,80 @@
+"""What all commands share: how texts come in and how answers go out."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Item = TypeVar("Item")
+
+LINES_AT_ONCE = 256
+"""Lines of standard input that are answered together: enough to batch, few enough to stream."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+model_option = click.option(
+    "--model",
+    default="default",
+    show_default="the embedded model",
+    metavar="M",
+    help="A folder, or a repository on the Hugging Face Hub.",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), show_default="all cores", help="Processor threads."
+)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+PATH = click.Path(path_type=Path)
+
+
+def example(*lines: str) -> str:
+    """Return the end of a help page, with a command to copy a line."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def text_chunks(words: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the given texts at once; for the single text `-`, lines of standard input in chunks."""
+    given = list(words)
+    if given != ["-"]:
+        yield given
+        return
+    lines = (line.rstrip("\r\n") for line in sys.stdin)
+    yield from _chunks((line for line in lines if line.strip()), LINES_AT_ONCE)
+
+
+def show(value: Any) -> None:
+    """Print one JSON document on a line of its own."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def table(rows: Iterable[Iterable[Any]], heads: Iterable[str]) -> str:
+    """Lay out a plain table: numbers to the right, words to the left."""
+    body = [[_cell(value) for value in row] for row in rows]
+    columns = list(zip(*[list(heads), *body], strict=True))
+    widths = [max(len(cell) for cell in column) for column in columns]
+    sides: list[Callable[[str, int], str]] = [
+        str.rjust if all(_numeric(cell) for cell in column[1:]) else str.ljust for column in columns
+    ]
+    lines = [
+        "  ".join(side(cell, width) for cell, width, side in zip(row, widths, sides, strict=True))
+        for row in [list(heads), *body]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1 else f"{value:,.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _numeric(cell: str) -> bool:
+    return cell.replace(",", "").replace(".", "").replace("-", "").isdigit() or cell in ("", "–")
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,111 @@
+"""Open a plain or compressed file as one stream of bytes, and say clearly when it is damaged.
+
+The standard library notices a cut .gz, .bz2 or .xz file. zstandard's own stream reader does not,
+it ends quietly where the file does: `_ZstdFile` follows the frames and reports a missing end.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from bert_mobile.corpus.libraries import library
+from bert_mobile.errors import InputError
+
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+"""Suffixes that may follow any file kind."""
+
+ZSTD_BLOCK_BYTES = 16_384
+"""Compressed bytes expanded at a time; small, because a block of zeros expands ten-thousandfold."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An open file: what it says, and how far into the file on disk that is."""
+
+    plain: IO[bytes]
+    """The decompressed bytes."""
+    stored: BinaryIO
+    """The file itself, for its position."""
+
+
+@contextmanager
+def open_stream(path: Path) -> Iterator[Stream]:
+    """Open `path` for reading, decompressed by its suffix.
+
+    Raises `InputError`, also from inside the block, where the file cannot be read, is cut off or
+    is not what its suffix says.
+    """
+    damaged: list[type[Exception]] = [EOFError, OSError, zlib.error, lzma.LZMAError]
+    if path.suffix.lower() == ".zst":
+        damaged.append(library("zstandard").ZstdError)
+    try:
+        with path.open("rb") as stored, _decompressed(stored, path.suffix.lower()) as plain:
+            yield Stream(plain, stored)
+    except tuple(damaged) as error:
+        found = "is cut off" if isinstance(error, EOFError) else "cannot be read"
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{path} {found}, expected a whole {path.suffix or 'plain'} file: {reason}",
+            hint="copy or download the file again",
+        ) from error
+
+
+def _decompressed(stored: BinaryIO, suffix: str) -> IO[bytes]:
+    if suffix == ".gz":
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=stored))
+    if suffix == ".bz2":
+        return bz2.BZ2File(stored)
+    if suffix == ".xz":
+        return lzma.LZMAFile(stored)
+    if suffix == ".zst":
+        return io.BufferedReader(_ZstdFile(stored), buffer_size=1 << 20)
+    return stored
+
+
+class _ZstdFile(io.RawIOBase):
+    """The decompressed bytes of one or more zstd frames; `EOFError` where the last has no end."""
+
+    def __init__(self, stored: BinaryIO) -> None:
+        self._stored = stored
+        self._decompressor = library("zstandard").ZstdDecompressor()
+        self._frame = self._decompressor.decompressobj()
+        self._frame_begun = False
+        self._compressed = b""
+        self._ready = memoryview(b"")
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._ready and self._fill():
+            pass
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        self._position += count
+        return count
+
+    def _fill(self) -> bool:
+        """Expand one more block; False at the end of the file."""
+        block = self._compressed or self._stored.read(ZSTD_BLOCK_BYTES)
+        if not block:
+            if self._frame_begun:
+                raise EOFError("the last zstd frame has no end")
+            return False
+        self._ready = memoryview(self._frame.decompress(block))
+        self._frame_begun = not self._frame.eof
+        self._compressed = self._frame.unused_data
+        if self._frame.eof:
+            self._frame = self._decompressor.decompressobj()
+        return True

@@ -1,0 +1,143 @@
+"""How anything of ours reaches the disk: written aside, flushed, then renamed.
+
+A reader therefore sees a whole file or folder, or none; a crash or a full disk leaves at most a
+hidden `.NAME.part` beside the target, which the next attempt replaces.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from bert_mobile.errors import ArtifactError, RunError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; it becomes `path` when the block ends well.
+
+    The parent folder is made where it is missing. Raises `RunError` where the disk is full or not
+    writable; `path` is then as it was before.
+    """
+    scratch = path.with_name(f".{path.name}.part")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield scratch
+            _flush(scratch)
+            scratch.replace(path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it becomes `path` when the block ends well.
+
+    A folder already at `path` is replaced in the same moment; the caller decides beforehand whether
+    it may be (see `refuse_foreign_folder`). Raises `RunError` as `atomic_file` does.
+    """
+    scratch = path.with_name(f".{path.name}.part")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+            for file in scratch.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            _swap(scratch, path)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+
+
+def refuse_foreign_folder(path: Path, ours: str) -> None:
+    """Raise `ArtifactError` where `path` holds something else than what we would write there.
+
+    `ours` names a file that only a folder of our own making contains, so that a mistyped `--out`
+    never deletes somebody's data.
+    """
+    if path.is_file():
+        raise ArtifactError(
+            f"{path} is a file, expected a folder to write to", hint="give another --out"
+        )
+    if path.is_dir() and any(path.iterdir()) and not (path / ours).is_file():
+        raise ArtifactError(
+            f"{path} is not empty and was not written by this command (it has no {ours})",
+            hint="give --out a new or empty folder",
+        )
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` to `path` as indented UTF-8 JSON, atomically."""
+    with atomic_file(path) as scratch:
+        scratch.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, expected: str) -> dict[str, Any]:
+    """Read a JSON object; `expected` says in an error message what the file should have been.
+
+    Raises `ArtifactError` where the file is missing, is no UTF-8 JSON or holds no object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"{path} does not exist, expected {expected}", hint="check the path"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read as {expected}: {error}",
+            hint="the file is damaged; make it anew",
+        ) from error
+    if not isinstance(value, dict):
+        raise ArtifactError(
+            f"{path} holds a JSON {type(value).__name__}, expected {expected}",
+            hint="the file is damaged or another kind of file",
+        )
+    return value
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _swap(scratch: Path, path: Path) -> None:
+    """Put `scratch` in the place of `path`; POSIX cannot swap folders in one call: it takes two."""
+    if not path.exists():
+        scratch.rename(path)
+        return
+    retired = path.with_name(f".{path.name}.old")
+    shutil.rmtree(retired, ignore_errors=True)
+    path.rename(retired)
+    scratch.rename(path)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into an error with a hint."""
+    try:
+        yield
+    except OSError as error:
+        free = ""
+        with suppress(OSError):
+            free = f" ({shutil.disk_usage(path.parent).free / 1e6:.0f} MB free there)"
+        raise RunError(
+            f"{path} could not be written: {error.strerror or error}{free}",
+            hint="free some space or write elsewhere; nothing was left under the final name",
+        ) from error

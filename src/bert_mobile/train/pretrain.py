@@ -1,0 +1,240 @@
+"""Pre-training: masked tokens and next sentences, from a built corpus to a checkpoint folder.
+
+OUT/config.json, model.safetensors, tokenizer files, provenance.json    the finished model
+OUT/recipe.json, metrics.jsonl, curve.png                               the record of the run
+OUT/checkpoints/                                                        see `state`
+"""
+
+import hashlib
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bert_mobile import checkpoint
+from bert_mobile.errors import InputError
+from bert_mobile.examples import Batch, Corpus, PairSampler
+from bert_mobile.files import atomic_folder, read_json, sha256, write_json
+from bert_mobile.model.config import BertConfig
+from bert_mobile.model.heads import BertForPretraining
+from bert_mobile.train import state
+from bert_mobile.train.loop import Loss, make_optimizer, train
+from bert_mobile.train.recipe import Recipe
+from bert_mobile.train.record import draw_curve
+from bert_mobile.train.state import Position, RunIdentity
+
+EVALUATION_SEED = 0
+"""The held-out batches are the same for every run on a corpus."""
+
+RECIPE = "recipe.json"
+
+
+@dataclass(frozen=True)
+class PretrainReport:
+    """How a run ended."""
+
+    folder: Path
+    resumed_from: int | None
+    """Step of the checkpoint that the run went on from."""
+    metrics: dict[str, Any]
+    """The last line of the record: counters and held-out figures."""
+    curve: Path
+
+
+def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> PretrainReport:
+    """Run a recipe, or go on with it, and leave a checkpoint that transformers reads in `out`.
+
+    Raises `InputError` where `out` holds a run already and `resume` is false, or the recipe, corpus
+    and starting checkpoint do not fit together; `RunError` where the run cannot go on.
+    """
+    if not resume and (state.saved(out) or (out / "config.json").exists()):
+        raise InputError(
+            f"{out} holds a run already", hint="go on with --resume auto, or give a new --out"
+        )
+    run = Pretraining(recipe, out)
+    optimizer = make_optimizer(run.model, recipe)
+    found = state.resume(out, run.identity, run.model, optimizer) if resume else None
+    write_json(out / RECIPE, asdict(recipe))
+    metrics = train(run, recipe, optimizer, found or Position(), out)
+    if metrics:
+        run.finish(metrics)
+    curve = draw_curve(out, f"{recipe.variant}, {out.name}")
+    figures = metrics or read_json(out / checkpoint.PROVENANCE, "a provenance record")["figures"]
+    return PretrainReport(out, found.step if found else None, figures, curve)
+
+
+class Pretraining:
+    """The purpose the loop is run for here."""
+
+    def __init__(self, recipe: Recipe, out: Path) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.out = recipe, out
+        self.tokenizer = Path(recipe.corpus)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        corpus = Corpus(self.tokenizer, "train")
+        self.model = BertForPretraining(_shape(recipe, corpus)).to(self.device)
+        self.parents = _start(self.model, recipe)
+        self.samplers = [
+            PairSampler(
+                corpus,
+                seed=recipe.seed * 1000 + index,
+                sequence_length=phase.sequence_length,
+                batch_size=phase.batch_size,
+                masking_rate=phase.masking_rate,
+            )
+            for index, phase in enumerate(recipe.phases)
+        ]
+        self.held_out = _held_out(recipe)
+        manifest = sha256(self.tokenizer / "manifest.json")
+        self.identity = RunIdentity(recipe.fingerprint, manifest)
+
+    def loss(self, position: Position) -> Loss:
+        """Return the loss of the next batch of the phase."""
+        batch = self.samplers[position.phase].batch(position.phase_step)
+        logits, labels, is_next_logits, is_random = self._forward(batch)
+        masked = functional.cross_entropy(logits.float(), labels)
+        following = functional.cross_entropy(is_next_logits.float(), is_random)
+        parts = {"masked_token_loss": masked.detach(), "next_sentence_loss": following.detach()}
+        total = masked + self.recipe.next_sentence_weight * following
+        return Loss(total, parts, int(batch.attention_mask.sum()))
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Return loss and accuracies on the held-out split, whose masking is that of training."""
+        if self.held_out is None:
+            return {}
+        self.model.eval()
+        sums = np.zeros(5)  # loss, right, asked; pairs right, pairs
+        for step in range(self.recipe.evaluation_batches):
+            logits, labels, is_next_logits, is_random = self._forward(self.held_out.batch(step))
+            loss = functional.cross_entropy(logits, labels, reduction="sum")
+            right = (logits.argmax(-1) == labels).sum()
+            pairs_right = (is_next_logits.argmax(-1) == is_random).sum()
+            sums += [float(loss), int(right), len(labels), int(pairs_right), len(is_random)]
+        loss_sum, right_sum, asked, pairs_right_sum, pairs = sums.tolist()
+        return {
+            "held_out_masked_token_loss": loss_sum / asked,
+            "held_out_masked_token_accuracy": right_sum / asked,
+            "held_out_next_sentence_accuracy": pairs_right_sum / pairs,
+        }
+
+    def save(self, position: Position, optimizer: torch.optim.Optimizer) -> None:
+        """Write a checkpoint of the run."""
+        facts = self._facts({"step": position.step})
+        state.save(self.out, position, self.identity, self.model, optimizer, self.tokenizer, facts)
+        draw_curve(self.out, f"{self.recipe.variant}, {self.out.name}")
+
+    def finish(self, metrics: dict[str, Any]) -> None:
+        """Put the finished model into the run's folder itself, provenance last."""
+        with atomic_folder(self.out / "finished") as scratch:
+            weights = self.model.to_huggingface()
+            checkpoint.write_checkpoint(
+                scratch, self.model.config, weights, self.tokenizer, self._facts(metrics)
+            )
+        (self.out / checkpoint.PROVENANCE).unlink(missing_ok=True)
+        finished = self.out / "finished"
+        for file in sorted(finished.iterdir(), key=lambda f: f.name == checkpoint.PROVENANCE):
+            file.replace(self.out / file.name)
+        finished.rmdir()
+
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Run a batch: logits (M, V), targets (M,), next-sentence logits (B, 2), labels (B,)."""
+        mask = None if batch.attention_mask.all() else self._tensor(batch.attention_mask)
+        output = self.model(
+            self._tensor(batch.input_ids),
+            mask,
+            self._tensor(batch.token_type_ids),
+            self._tensor(batch.positions),
+        )
+        targets, is_random = self._tensor(batch.targets), self._tensor(batch.is_random)
+        return output.masked_tokens, targets, output.next_sentence, is_random
+
+    def _tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+    def _facts(self, figures: dict[str, Any]) -> dict[str, Any]:
+        machine = torch.cuda.get_device_name() if self.device.type == "cuda" else _processor()
+        return {
+            "parents": self.parents,
+            "recipe": asdict(self.recipe),
+            "corpus": {"manifest_sha256": self.identity.corpus},
+            "figures": figures,
+            "hardware": machine,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+
+
+def _shape(recipe: Recipe, corpus: Corpus) -> BertConfig:
+    config = BertConfig.of_variant(
+        recipe.variant,
+        vocab_size=corpus.vocabulary_size,
+        hidden_dropout_prob=recipe.dropout,
+        attention_probs_dropout_prob=recipe.dropout,
+    )
+    longest = max(phase.sequence_length for phase in recipe.phases)
+    if longest > config.max_position_embeddings:
+        raise InputError(
+            f"sequence_length {longest} is longer than the {config.max_position_embeddings} "
+            "positions of the model",
+            hint="choose shorter sequences",
+        )
+    return config
+
+
+def _start(model: BertForPretraining, recipe: Recipe) -> list[dict[str, str]]:
+    """Load the starting checkpoint, if any, and return what provenance says of it."""
+    if recipe.initialize_from is None:
+        return []
+    folder = Path(recipe.initialize_from)
+    config = BertConfig.read(folder)
+    for name in ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"):
+        if getattr(config, name) != getattr(model.config, name):
+            raise InputError(
+                f"{folder} has {name} {getattr(config, name)}, the recipe's {recipe.variant} has "
+                f"{getattr(model.config, name)}",
+                hint="choose the variant of the starting checkpoint",
+            )
+    tokenizers = [_digest(each / "tokenizer.json") for each in (folder, Path(recipe.corpus))]
+    if tokenizers[0] != tokenizers[1]:
+        raise InputError(
+            f"{folder} and {recipe.corpus} have different tokenizers",
+            hint="bert-mobile corpus tokenize CORPUS --tokenizer DIR",
+        )
+    model.from_huggingface(checkpoint.read_weights(folder, config))
+    parent = {"name": folder.name, "sha256": sha256(folder / checkpoint.WEIGHTS)}
+    record = folder / checkpoint.PROVENANCE
+    earlier = read_json(record, "a provenance record").get("parents", []) if record.exists() else []
+    return [*earlier, parent]
+
+
+def _held_out(recipe: Recipe) -> PairSampler | None:
+    """Return the sampler of the held-out split; None where the corpus is too small to have one."""
+    corpus = Corpus(Path(recipe.corpus), "held_out")
+    if len(corpus.documents) < 3:
+        return None
+    return PairSampler(
+        corpus,
+        seed=EVALUATION_SEED,
+        sequence_length=max(phase.sequence_length for phase in recipe.phases),
+        batch_size=min(phase.batch_size for phase in recipe.phases),
+    )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _processor() -> str:
+    """Return the processor's name as the system tells it."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return f"{line.split(':', 1)[1].strip()}, {torch.get_num_threads()} threads"
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"

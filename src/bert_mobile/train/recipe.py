@@ -1,0 +1,179 @@
+"""Recipes: one complete TOML file for one run, checked before anything starts.
+
+The first line of a recipe is the command that runs it. Every field below may stand in the file
+under its own name; a name that is not here is refused.
+"""
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from bert_mobile.errors import InputError
+from bert_mobile.variants import VARIANTS
+
+Section = TypeVar("Section")
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the run with sequences and batches of one size."""
+
+    share: float
+    """Part of the whole budget; the shares of all phases add up to 1."""
+    sequence_length: int
+    """Tokens of a pair, special ones included."""
+    batch_size: int
+    """Pairs in a step."""
+    masking_rate: float = 0.15
+    """Part of the text's tokens that the network is asked for."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines a pre-training run."""
+
+    corpus: str
+    """Folder of a built corpus."""
+    phases: tuple[Phase, ...]
+    """One after the other: the card has two, of 128 and of 512 tokens."""
+    variant: str = "mobile"
+    """Which of the nine sizes; the vocabulary's size is the corpus's."""
+    initialize_from: str | None = None
+    """Checkpoint to start from (see `bert-mobile grow`); from scratch without one."""
+    steps: int | None = None
+    """Budget in steps. Exactly one of `steps`, `tokens` and `hours` is given."""
+    tokens: int | None = None
+    """Budget in tokens, padding not counted."""
+    hours: float | None = None
+    """Budget in hours of this machine, evaluation and saving included."""
+    learning_rate: float = 1e-4
+    """Peak, reached after the warm-up; from there it falls linearly to 0 at the budget's end."""
+    warmup_steps: int = 9_000
+    """Steps over which the learning rate rises from 0."""
+    beta1: float = 0.9
+    """Adam's memory of the gradient."""
+    beta2: float = 0.999
+    """Adam's memory of the squared gradient."""
+    epsilon: float = 1e-6
+    """Adam's floor under the square root, as in google-research/bert."""
+    weight_decay: float = 0.01
+    """Decoupled; not applied to biases and LayerNorms."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient of all parameters together."""
+    dropout: float = 0.1
+    """In the hidden states and the attention."""
+    next_sentence_weight: float = 1.0
+    """Weight of the next-sentence loss beside the masked-token loss."""
+    precision: str = "auto"
+    """`bf16` autocast, `fp32`, or `auto`: bf16 where the processor multiplies it natively."""
+    seed: int = 1
+    """Of fresh weights, dropout and the order of the data."""
+    log_every: int = 20
+    """Steps between two lines of `metrics.jsonl`."""
+    evaluate_every: int = 500
+    """Steps between two looks at the held-out split."""
+    evaluation_batches: int = 20
+    """Batches of each such look, always the same ones."""
+    save_every: int = 500
+    """Steps between two checkpoints; the last two are kept."""
+
+    def __post_init__(self) -> None:
+        """Refuse contradictions; each message names the field."""
+        budgets = [self.steps, self.tokens, self.hours]
+        _require(
+            sum(budget is not None for budget in budgets) == 1,
+            "exactly one of steps, tokens and hours must be given",
+        )
+        for budget in budgets:
+            _require(budget is None or budget > 0, f"a budget of {budget} is none at all")
+        _require(self.variant in VARIANTS, f"variant {self.variant!r} is not in {[*VARIANTS]}")
+        _require(bool(self.phases), "phases is empty, expected at least one")
+        total = sum(phase.share for phase in self.phases)
+        _require(abs(total - 1) < 1e-6, f"the shares of phases add up to {total:g}, expected 1")
+        for phase in self.phases:
+            _require(phase.share > 0 and phase.batch_size > 0, f"{phase} has no examples")
+        _require(self.precision in PRECISIONS, f"precision is {self.precision!r}: {PRECISIONS}")
+        _require(0 <= self.dropout < 1, f"dropout is {self.dropout}, expected 0 up to below 1")
+        _require(0 <= self.seed < 2**31, f"seed is {self.seed}, expected 0 to 2**31 - 1")
+        for name in ("learning_rate", "epsilon", "clip_norm"):
+            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, expected > 0")
+        for name in ("beta1", "beta2"):
+            _require(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}, expected < 1")
+        for name in ("log_every", "evaluate_every", "evaluation_batches", "save_every"):
+            _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, expected > 0")
+        for name in ("warmup_steps", "weight_decay", "next_sentence_weight"):
+            _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, expected >= 0")
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that shapes the weights: a run resumes only with the recipe it began with."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe; `changes` (field → value) take precedence over the file.
+
+    A change of one budget field replaces the file's budget. Raises `InputError` naming the field
+    where the file is missing, is no TOML, or does not make a recipe.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", hint="give a recipe file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is no TOML: {error}", hint="compare with recipes/") from error
+    budgets = {"steps", "tokens", "hours"}
+    wanted = {key: value for key, value in (changes or {}).items() if value is not None}
+    if budgets & wanted.keys():
+        raw = {key: value for key, value in raw.items() if key not in budgets}
+    raw.update(wanted)
+    phases = raw.pop("phases", [])
+    if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
+        raise InputError(f"{path}: phases is no list of tables", hint="write [[phases]]")
+    raw["phases"] = tuple(_section(Phase, phase, f"{path}, phases") for phase in phases)
+    return _section(Recipe, raw, str(path))
+
+
+def _section(kind: type[Section], raw: Mapping[str, Any], where: str) -> Section:
+    """Build a dataclass from a TOML table, every name and type checked."""
+    hints = get_type_hints(kind)
+    unknown = sorted(raw.keys() - hints.keys())
+    if unknown:
+        raise InputError(
+            f"{where}: {unknown[0]!r} is no field of a recipe",
+            hint=f"the fields are {', '.join(hints)}",
+        )
+    required = [f.name for f in fields(kind) if f.default is MISSING]  # type: ignore[arg-type]
+    missing = [name for name in required if name not in raw]
+    if missing:
+        raise InputError(f"{where}: {missing[0]} is missing", hint="compare with recipes/")
+    return kind(**{name: _typed(value, hints[name], name, where) for name, value in raw.items()})
+
+
+def _typed(value: Any, hint: Any, name: str, where: str) -> Any:
+    """Return `value` as the field's type; whole numbers will do where a float is expected."""
+    if name == "phases":
+        return value
+    allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if type(value) in allowed and (type(value) is not float or math.isfinite(value)):
+        return value
+    if float in allowed and type(value) is int:
+        return float(value)
+    expected = next(kind.__name__ for kind in allowed if kind is not type(None))
+    raise InputError(
+        f"{where}: {name} is {value!r}, expected {expected}", hint="correct the recipe"
+    )
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message, hint="correct the recipe or the option of that name")

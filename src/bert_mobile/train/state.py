@@ -1,0 +1,150 @@
+"""Where a run stands, on disk: enough to go on to the very same weights, and never a pickle.
+
+    OUT/checkpoints/step-00000500/   a whole checkpoint, and beside it
+        training.json                counters, the recipe's and the corpus's fingerprints
+        optimizer.safetensors        Adam's two moments of every parameter
+
+The order of the data and the dropout masks are functions of the step, so nothing random is stored.
+A folder appears whole or not at all, and carries the hash of each of its files.
+"""
+
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from bert_mobile import checkpoint
+from bert_mobile.errors import ArtifactError, InputError
+from bert_mobile.files import atomic_folder, read_json, write_json
+from bert_mobile.model.config import BertConfig
+from bert_mobile.model.heads import BertForPretraining
+
+CHECKPOINTS, COUNTERS, OPTIMIZER = "checkpoints", "training.json", "optimizer.safetensors"
+KEPT = 2
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class DamagedCheckpointWarning(UserWarning):
+    """The newest checkpoint cannot be used; the run goes on from the one before."""
+
+
+@dataclass
+class Position:
+    """How far a run has come."""
+
+    step: int = 0
+    phase: int = 0
+    phase_step: int = 0
+    """Steps taken since the phase began: the number of the next batch."""
+    tokens: int = 0
+    """Tokens read, padding not counted."""
+    seconds: float = 0.0
+    """Time the run has taken, all its sittings together."""
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What must be the same for a run to be resumed."""
+
+    recipe: str
+    corpus: str
+
+
+def save(
+    out: Path,
+    position: Position,
+    identity: RunIdentity,
+    model: BertForPretraining,
+    optimizer: torch.optim.Optimizer,
+    tokenizer: Path,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write a checkpoint of the run and let go of all but the last two."""
+    folder = out / CHECKPOINTS / f"step-{position.step:08d}"
+    with atomic_folder(folder) as scratch:
+        write_json(scratch / COUNTERS, {**asdict(position), **asdict(identity)})
+        save_file(_moments(model, optimizer), scratch / OPTIMIZER)
+        weights = model.to_huggingface()
+        checkpoint.write_checkpoint(scratch, model.config, weights, tokenizer, facts)
+    for old in saved(out)[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def saved(out: Path) -> list[Path]:
+    """Return the folders of a run's checkpoints, oldest first."""
+    return sorted((out / CHECKPOINTS).glob("step-*"))
+
+
+def resume(
+    out: Path, identity: RunIdentity, model: BertForPretraining, optimizer: torch.optim.Optimizer
+) -> Position | None:
+    """Load the newest good checkpoint into `model` and `optimizer`; None where there is none.
+
+    A damaged one is passed over with a `DamagedCheckpointWarning`. Raises `ArtifactError` where all
+    are damaged, `InputError` where the run began with another recipe or corpus.
+    """
+    folders = saved(out)
+    for folder in reversed(folders):
+        try:
+            return _load(folder, identity, model, optimizer)
+        except ArtifactError as error:
+            warnings.warn(
+                f"{error.message}; trying the checkpoint before it",
+                DamagedCheckpointWarning,
+                stacklevel=2,
+            )
+    if folders:
+        raise ArtifactError(
+            f"none of the {len(folders)} checkpoints in {out / CHECKPOINTS} is whole",
+            hint="begin the run anew in another --out",
+        )
+    return None
+
+
+def _load(
+    folder: Path,
+    identity: RunIdentity,
+    model: BertForPretraining,
+    optimizer: torch.optim.Optimizer,
+) -> Position:
+    if not (folder / checkpoint.PROVENANCE).is_file():
+        raise ArtifactError(f"{folder} has no {checkpoint.PROVENANCE}", hint="delete it")
+    checkpoint.verify(folder, [COUNTERS, OPTIMIZER, checkpoint.WEIGHTS, "config.json"])
+    counters = read_json(folder / COUNTERS, "the counters of a training run")
+    began = RunIdentity(counters.pop("recipe"), counters.pop("corpus"))
+    for name in ("recipe", "corpus"):
+        if getattr(began, name) != getattr(identity, name):
+            raise InputError(
+                f"{folder.parent.parent} was begun with another {name}, expected the same one",
+                hint=f"resume with the {name} the run began with, or give a new --out",
+            )
+    weights = checkpoint.read_weights(folder, BertConfig.read(folder))
+    model.from_huggingface(weights)
+    _restore_moments(model, optimizer, load_file(folder / OPTIMIZER), counters["step"])
+    return Position(**counters)
+
+
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    named = ((name, optimizer.state.get(p, {})) for name, p in model.named_parameters())
+    return {
+        f"{name}.{moment}": state[moment].contiguous()
+        for name, state in named
+        for moment in MOMENTS
+        if moment in state
+    }
+
+
+def _restore_moments(
+    model: nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor], step: int
+) -> None:
+    for name, parameter in model.named_parameters():
+        if f"{name}.{MOMENTS[0]}" in moments:
+            state = {m: moments[f"{name}.{m}"].to(parameter.device) for m in MOMENTS}
+            counter = torch.tensor(float(step), device=parameter.device)
+            optimizer.state[parameter] = {"step": counter, **state}
