@@ -20,7 +20,7 @@ from bert_mobile import __version__
 from bert_mobile.errors import ArtifactError, MissingExtraError
 from bert_mobile.files import read_json, sha256, write_json
 from bert_mobile.model.config import BertConfig
-from bert_mobile.model.names import canonical, huggingface_names
+from bert_mobile.model.names import TIED, canonical, huggingface_names
 from bert_mobile.tokenizer import load_tokenizer, save_tokenizer
 
 WEIGHTS = "model.safetensors"
@@ -81,7 +81,9 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, FloatArray]:
         raise ArtifactError(
             f"{path} is no whole safetensors file: {error}", hint="copy it again from its source"
         ) from error
-    weights = canonical({name: _as_float32(name, raw) for name, raw in tensors})
+    stored = {name: _as_float32(name, raw) for name, raw in tensors}
+    weights = canonical(stored)
+    _check_tied(path, stored, weights)
     _check_shapes(path, weights, _without_absent_heads(expected_shapes(config), weights))
     return weights
 
@@ -101,10 +103,31 @@ def write_checkpoint(
     rounded to nearest even. `tokenizer` is a folder with the tokenizer's files.
     """
     _check_shapes(folder / WEIGHTS, weights, expected_shapes(config))
-    _write_safetensors(folder / WEIGHTS, weights, bfloat16=bfloat16)
+    write_tensors(folder / WEIGHTS, weights, bfloat16=bfloat16)
     write_json(folder / "config.json", config.to_json())
     copy_tokenizer(tokenizer, folder)
     write_provenance(folder, provenance)
+
+
+def write_tensors(path: Path, weights: Mapping[str, FloatArray], *, bfloat16: bool = False) -> None:
+    """Write the safetensors format itself: a full disk is then the `OSError` that it always is.
+
+    Eight bytes with the header's length, a JSON header padded with spaces to a multiple of eight,
+    then the tensors' bytes in the header's order.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    width, end = (2, 0) if bfloat16 else (4, 0)
+    for name, array in weights.items():
+        start, end = end, end + array.size * width
+        kind = "BF16" if bfloat16 else "F32"
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in weights.values():
+            plain = np.ascontiguousarray(array, dtype="<f4")
+            file.write(_bfloat16_bytes(plain) if bfloat16 else plain.tobytes())
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:
@@ -163,27 +186,6 @@ def _as_float32(name: str, raw: Mapping[str, Any]) -> FloatArray:
     )
 
 
-def _write_safetensors(path: Path, weights: Mapping[str, FloatArray], *, bfloat16: bool) -> None:
-    """Write the safetensors format itself: the library's own writer changed its interface in 0.8.
-
-    Eight bytes with the header's length, a JSON header padded with spaces to a multiple of eight,
-    then the tensors' bytes in the header's order.
-    """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    width, end = (2, 0) if bfloat16 else (4, 0)
-    for name, array in weights.items():
-        start, end = end, end + array.size * width
-        kind = "BF16" if bfloat16 else "F32"
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for array in weights.values():
-            plain = np.ascontiguousarray(array, dtype="<f4")
-            file.write(_bfloat16_bytes(plain) if bfloat16 else plain.tobytes())
-
-
 def _bfloat16_bytes(array: FloatArray) -> bytes:
     """Round to bfloat16, to nearest even."""
     bits = array.view(np.uint32)
@@ -198,6 +200,18 @@ def _without_absent_heads(
     heads = ("bert.pooler.", "cls.predictions.", "cls.seq_relationship.")
     absent = tuple(head for head in heads if not any(name.startswith(head) for name in weights))
     return {name: shape for name, shape in expected.items() if not name.startswith(absent)}
+
+
+def _check_tied(
+    path: Path, stored: Mapping[str, FloatArray], weights: Mapping[str, FloatArray]
+) -> None:
+    """Raise `ArtifactError` where a second name of a tied tensor holds other numbers."""
+    for second, kept in TIED.items():
+        if second in stored and not np.array_equal(stored[second], weights.get(kept, np.empty(0))):
+            raise ArtifactError(
+                f"{path}: {second} differs from {kept}, expected one matrix under both names",
+                hint="only BERTs whose output projection is their word embedding can be read",
+            )
 
 
 def _check_shapes(

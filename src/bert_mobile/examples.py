@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bert_mobile.corpus.shards import read_manifest
 from bert_mobile.errors import ArtifactError, InputError
-from bert_mobile.files import read_json
+from bert_mobile.tokenizer import SPECIAL_TOKENS, load_tokenizer
 
 SPECIAL_POSITIONS = 3
 """Tokens of a sequence that are not text: [CLS] and twice [SEP]."""
@@ -37,11 +38,19 @@ IntArray = NDArray[np.int64]
 class SpecialIds:
     """The ids of BERT's special tokens; every id from `first_piece` on is a piece of text."""
 
-    pad: int = 0
-    cls: int = 2
-    sep: int = 3
-    mask: int = 4
-    first_piece: int = 5
+    pad: int
+    cls: int
+    sep: int
+    mask: int
+    first_piece: int
+
+    @classmethod
+    def of(cls, tokenizer: Path) -> "SpecialIds":
+        """Read them from a tokenizer's folder: ours have 0 to 4, those of other makers any."""
+        tokens = load_tokenizer(tokenizer)
+        ids: dict[str, int] = {token: tokens.token_to_id(token) for token in SPECIAL_TOKENS}
+        first_piece = max(ids.values()) + 1
+        return cls(ids["[PAD]"], ids["[CLS]"], ids["[SEP]"], ids["[MASK]"], first_piece)
 
 
 @dataclass(frozen=True)
@@ -70,27 +79,26 @@ class Corpus:
     """
 
     def __init__(self, folder: Path, split: str) -> None:
-        manifest = read_json(folder / "manifest.json", "the manifest of a built corpus")
+        """Open a corpus. Raises `ArtifactError` where it is none, or damaged."""
+        manifest = read_manifest(folder)
         try:
             names = manifest["splits"][split]["shards"]
             self.vocabulary_size = int(manifest["tokenizer"]["vocabulary_size"])
         except (KeyError, TypeError) as error:
             raise ArtifactError(
-                f"{folder}/manifest.json has no {error}, expected a corpus with split {split!r}",
+                f"{folder}/manifest.json has no {error}, expected split {split!r} of a corpus",
                 hint="bert-mobile corpus build SOURCE… --out DIR",
             ) from error
         self.folder, self.split = folder, split
+        self.special = SpecialIds.of(folder)
         self._shards = [self._load(name, "tokens", np.uint16, map_file=True) for name in names]
         sentences = [self._load(name, "sentences", np.int64) for name in names]
         documents = [self._load(name, "documents", np.int64) for name in names]
+        for name, *parts in zip(names, self._shards, sentences, documents, strict=True):
+            self._check_offsets(name, *parts)
         self.sentences: IntArray = _chained(sentences)
         self.documents: IntArray = _chained(documents)
         self._shard_starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
-        if self.sentences[-1] != self._shard_starts[-1] or self.documents[-1] != len(self) - 1:
-            raise ArtifactError(
-                f"{folder}: the offsets of split {split!r} do not fit its tokens",
-                hint="build the corpus anew",
-            )
 
     def __len__(self) -> int:
         """Return the number of sentence offsets, one more than there are sentences."""
@@ -118,10 +126,24 @@ class Corpus:
             ) from error
         if array.dtype != dtype or array.ndim != 1:
             raise ArtifactError(
-                f"{path} holds {array.dtype} of rank {array.ndim}, expected {np.dtype(dtype)} of 1",
+                f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} (n,)",
                 hint="build the corpus anew",
             )
         return array
+
+    def _check_offsets(
+        self,
+        name: str,
+        tokens: NDArray[np.generic],
+        sentences: NDArray[np.generic],
+        documents: NDArray[np.generic],
+    ) -> None:
+        ends = [*sentences[-1:].tolist(), *documents[-1:].tolist()]
+        if ends != [len(tokens), len(sentences) - 1]:
+            raise ArtifactError(
+                f"{self.folder}: the three files of shard {name} do not belong together",
+                hint="build the corpus anew",
+            )
 
 
 class PairSampler:
@@ -140,7 +162,6 @@ class PairSampler:
         sequence_length: int,
         batch_size: int,
         masking_rate: float = 0.15,
-        special: SpecialIds = SpecialIds(),
     ) -> None:
         if len(corpus.documents) < 3:
             raise InputError(
@@ -159,7 +180,7 @@ class PairSampler:
                 f"masking_rate is {masking_rate}, expected a number between 0 and 1",
                 hint="BERT uses 0.15",
             )
-        self.corpus, self.seed, self.special = corpus, seed, special
+        self.corpus, self.seed, self.special = corpus, seed, corpus.special
         self.sequence_length, self.batch_size = sequence_length, batch_size
         self.masking_rate = masking_rate
         self._room = sequence_length - SPECIAL_POSITIONS
@@ -232,8 +253,9 @@ class PairSampler:
         return first
 
     def _epoch_order(self, epoch: int) -> IntArray:
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, 2**63 + epoch]))
-        return rng.permutation(self.windows)
+        # As uint64: NumPy would make floats of a list, in which 2**63 + 1 is 2**63 again.
+        key = np.array([self.seed, 2**63 + epoch], np.uint64)
+        return np.random.Generator(np.random.Philox(key=key)).permutation(self.windows)
 
     def _sentence_elsewhere(self, document: IntArray, rng: np.random.Generator) -> IntArray:
         """Draw a sentence evenly from all documents but the given ones."""

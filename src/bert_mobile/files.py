@@ -75,6 +75,12 @@ def refuse_foreign_folder(path: Path, ours: str) -> None:
         )
 
 
+def append_text(path: Path, text: str) -> None:
+    """Write `text` to the end of `path`. Raises `RunError` as `atomic_file` does."""
+    with _explained(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write `value` to `path` as indented UTF-8 JSON, atomically."""
     with atomic_file(path) as scratch:
@@ -119,7 +125,11 @@ def _swap(scratch: Path, path: Path) -> None:
     retired = path.with_name(f".{path.name}.old")
     shutil.rmtree(retired, ignore_errors=True)
     path.rename(retired)
-    scratch.rename(path)
+    try:
+        scratch.rename(path)
+    except BaseException:
+        retired.rename(path)
+        raise
     shutil.rmtree(retired, ignore_errors=True)
 
 
@@ -130,7 +140,7 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into an error with a hint."""
+    """Turn the operating system's refusals to write `path` into a `RunError` with a hint."""
     try:
         yield
     except OSError as error:

@@ -4,7 +4,6 @@ A command imports its stage only when it runs, so that `--help` stays quick. Dat
 output; talk, progress, warnings and errors go to standard error.
 """
 
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -22,7 +21,15 @@ INTERRUPTED = 130
 """Exit status of a command ended by Ctrl-C, as shells have it."""
 
 
+class _InOrder(click.Group):
+    """Lists its commands in the order of the journey, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click gives it
+        return list(self.commands)
+
+
 @click.group(
+    cls=_InOrder,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: bert-mobile fill-mask 'The capital of France is [MASK].'",
 )
@@ -33,17 +40,17 @@ def cli(debug: bool) -> None:
 
 
 COMMANDS: Sequence[click.Command] = (
-    models,
     fill_mask,
     next_sentence,
     embed,
     score,
+    models,
     corpus,
     tokenizer,
     grow,
     pretrain,
-    evaluate,
     quantize,
+    evaluate,
 )
 for _command in COMMANDS:
     cli.add_command(_command)
@@ -64,9 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(error.format_message(), f"{where or 'bert-mobile'} --help", 2)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted", "nothing unfinished was left under a final name", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (`head`, say) has gone. Python would complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if "--debug" in words:
+            raise
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        _fail(what, "check the path, its permissions and the free space", 1)
     sys.exit(0)
 
 

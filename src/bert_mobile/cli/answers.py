@@ -37,8 +37,9 @@ def fill_mask(
     wanted = [word.strip() for word in targets.split(",")] if targets else None
     session = bert_mobile.load(model, threads=threads)
     for chunk in text_chunks(texts):
-        answers = session.fill_mask(chunk, top_k=top_k, targets=wanted)
-        for text, answer in zip(chunk, answers, strict=True):
+        answers: Any = session.fill_mask(chunk, top_k=top_k, targets=wanted)
+        # As in transformers, the answer to a list of one text is that text's own.
+        for text, answer in zip(chunk, [answers] if len(chunk) == 1 else answers, strict=True):
             if as_json:
                 show(answer)
             else:

@@ -23,7 +23,7 @@ def models(as_json: bool) -> None:
     heads = ("name", "layers", "hidden", "heads", "feed-forward", "parameters", "MB", "card's MB")
     body = [
         (v.name, v.num_hidden_layers, v.hidden_size, v.num_attention_heads, v.intermediate_size,
-         v.parameters, round(v.megabytes, 1), v.card_megabytes)
+         v.parameters, f"{v.megabytes:.1f}", v.card_megabytes)
         for v in VARIANTS.values()
     ]  # fmt: skip
     click.echo(table(body, heads))

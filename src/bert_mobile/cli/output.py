@@ -40,7 +40,9 @@ def text_chunks(words: Iterable[str]) -> Iterator[list[str]]:
     if given != ["-"]:
         yield given
         return
-    lines = (line.rstrip("\r\n") for line in sys.stdin)
+    # Bytes that are no UTF-8 become lone surrogates, which the model refuses with a reason.
+    decoded = (line.decode("utf-8", "surrogateescape") for line in sys.stdin.buffer)
+    lines = (line.rstrip("\r\n") for line in decoded)
     yield from _chunks((line for line in lines if line.strip()), LINES_AT_ONCE)
 
 

@@ -4,9 +4,9 @@ Everything streams: memory stays bounded however large the input. Every document
 does not reach the shards is counted in the manifest under a named reason. The same sources,
 settings and library versions give the same bytes, with one worker or many.
 
-`build_corpus` makes a corpus folder, `tokenize_corpus` encodes it anew with another tokenizer,
-`read_sentences` feeds the training of a tokenizer, and `Shards` is how later stages read the
-pieces. The folder's format is described in `bert_mobile.corpus.shards`.
+`build_corpus` makes a corpus folder, `tokenize_corpus` encodes it anew with another tokenizer, and
+`read_sentences` feeds the training of a tokenizer. The folder's format is described in
+`bert_mobile.corpus.shards`; later stages read the pieces with `bert_mobile.examples.Corpus`.
 """
 
 import importlib
@@ -19,23 +19,17 @@ if TYPE_CHECKING:
         read_sentences,
         tokenize_corpus,
     )
-    from bert_mobile.corpus.shards import Shards, TokenShard
 
 __all__ = [
     "BuildReport",
-    "Shards",
-    "TokenShard",
     "build_corpus",
     "read_sentences",
     "tokenize_corpus",
 ]
-
-_SHARDS_MODULE = {"Shards", "TokenShard"}
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use, so that `import bert_mobile.corpus` loads not even numpy."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "shards" if name in _SHARDS_MODULE else "build"
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return getattr(importlib.import_module(f"{__name__}.build"), name)

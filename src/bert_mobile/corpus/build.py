@@ -336,6 +336,15 @@ def _peak_megabytes(workers: int) -> float:
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    own = _linux_peak() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else 0
     return (own + workers * largest_child) * unit / 1e6
+
+
+def _linux_peak() -> int:
+    """Return this program's own peak in KiB: `ru_maxrss` there counts the one that started it."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:  # another system
+        return 0
+    return next((int(line.split()[1]) for line in status.split("\n") if "VmHWM" in line), 0)

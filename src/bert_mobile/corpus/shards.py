@@ -1,4 +1,4 @@
-"""The corpus on disk: its format, and how shards are written and read.
+"""The corpus on disk: its format, and how text shards are written and read.
 
 A corpus is a folder:
 
@@ -11,20 +11,15 @@ A corpus is a folder:
 
 SPLIT is `train` or `held_out`. A token shard has the documents of the text shard of its name in the
 same order, less those of which the tokenizer leaves nothing. No sentence and no document is empty.
+`bert_mobile.examples.Corpus` reads them.
 """
 
 import json
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, Any, Self
 
 from bert_mobile.corpus.libraries import library
 from bert_mobile.corpus.sources import FORMAT, MANIFEST
@@ -40,8 +35,6 @@ SHARD_BYTES = 16_000_000
 """Text after which a shard is closed: enough to compress well, little enough to hold in memory."""
 
 COMPRESSION_LEVEL = 3
-
-Number = TypeVar("Number", bound=np.generic)
 
 
 class TextShards:
@@ -104,62 +97,6 @@ def read_text_shard(path: Path) -> Iterator[list[str]]:
             yield sentences
 
 
-@dataclass(frozen=True)
-class TokenShard:
-    """One token shard, mapped into memory."""
-
-    tokens: NDArray[np.uint16]
-    """(T,) piece ids."""
-    sentences: NDArray[np.int64]
-    """(S+1,) offsets into `tokens`."""
-    documents: NDArray[np.int64]
-    """(D+1,) offsets into `sentences`."""
-
-    @classmethod
-    def open(cls, folder: Path, name: str) -> Self:
-        """Map the shard `name` of a corpus. Raises `ArtifactError` where it is damaged."""
-        tokens = _mapped(folder / f"{name}.tokens.npy", np.uint16)
-        sentences = _mapped(folder / f"{name}.sentences.npy", np.int64)
-        documents = _mapped(folder / f"{name}.documents.npy", np.int64)
-        if sentences[-1] != len(tokens) or documents[-1] != len(sentences) - 1:
-            raise ArtifactError(
-                f"{folder}: the three files of shard {name} do not belong together",
-                hint="the corpus is damaged; build it anew",
-            )
-        return cls(tokens, sentences, documents)
-
-    def document(self, index: int) -> list[NDArray[np.uint16]]:
-        """Return document `index` as the pieces of each of its sentences."""
-        first, last = self.documents[index], self.documents[index + 1]
-        edges = self.sentences[first : last + 1]
-        return [self.tokens[a:b] for a, b in pairwise(edges)]
-
-
-class Shards:
-    """The documents of one split of a corpus, as pieces, read from disk when asked for."""
-
-    def __init__(self, corpus: Path, split: str = "train") -> None:
-        """Open a corpus. Raises `ArtifactError` where it is none, or damaged."""
-        self.manifest = read_manifest(corpus)
-        """The corpus's manifest."""
-        names = self.manifest["splits"][split]["shards"]
-        self.parts = [TokenShard.open(corpus, name) for name in names]
-        """The token shards in order."""
-        counts = (len(part.documents) - 1 for part in self.parts)
-        self._first = list(accumulate(counts, initial=0))
-
-    def __len__(self) -> int:
-        """Count the documents."""
-        return self._first[-1]
-
-    def __getitem__(self, index: int) -> list[NDArray[np.uint16]]:
-        """Return document `index` as the pieces of each of its sentences."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"document {index} of {len(self)}")
-        part = bisect_right(self._first, index) - 1
-        return self.parts[part].document(index - self._first[part])
-
-
 def read_manifest(corpus: Path) -> dict[str, Any]:
     """Return the manifest of a corpus. Raises `ArtifactError` where the folder is none of ours."""
     manifest = read_json(corpus / MANIFEST, "the manifest of a corpus")
@@ -170,19 +107,3 @@ def read_manifest(corpus: Path) -> dict[str, Any]:
             hint="build the corpus with this version of bert-mobile",
         )
     return manifest
-
-
-def _mapped(path: Path, dtype: type[Number]) -> NDArray[Number]:
-    try:
-        array: NDArray[Number] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read as a part of a corpus: {error}",
-            hint="the corpus is damaged; build it anew",
-        ) from None
-    if array.dtype != dtype or array.ndim != 1:
-        raise ArtifactError(
-            f"{path} holds {array.dtype} {array.shape}, expected {np.dtype(dtype)} (n,)",
-            hint="the corpus is damaged; build it anew",
-        )
-    return array

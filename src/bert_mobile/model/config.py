@@ -47,6 +47,11 @@ class BertConfig:
                     f"{field.name} is {value!r}, expected a whole number of at least {least}",
                     hint="correct config.json or the recipe's shape",
                 )
+            if field.type is float and (type(value) not in (int, float) or not 0 <= value <= 1):
+                raise ArtifactError(
+                    f"{field.name} is {value!r}, expected a number between 0 and 1",
+                    hint="correct config.json or the recipe's dropout",
+                )
         if self.hidden_size % self.num_attention_heads:
             raise ArtifactError(
                 f"hidden_size {self.hidden_size} is no multiple of "

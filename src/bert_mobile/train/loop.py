@@ -98,7 +98,7 @@ def train(
                     f"{saved_step} is in {out}",
                     hint="go on with the same command and --resume auto",
                 )
-    return latest
+    return latest or {**vars(position), **purpose.evaluate()}  # resumed when all was done
 
 
 def fraction_done(recipe: Recipe, position: Position) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_mobile.errors import MissingExtraError
-from bert_mobile.files import atomic_file
+from bert_mobile.files import append_text, atomic_file
 
 METRICS, CURVE = "metrics.jsonl", "curve.png"
 
@@ -22,8 +22,7 @@ class Metrics:
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Write one line at once, so that a killed run loses none."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(_line(values))
+        append_text(self._path, _line(values))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from bert_mobile import checkpoint
@@ -69,7 +69,7 @@ def save(
     folder = out / CHECKPOINTS / f"step-{position.step:08d}"
     with atomic_folder(folder) as scratch:
         write_json(scratch / COUNTERS, {**asdict(position), **asdict(identity)})
-        save_file(_moments(model, optimizer), scratch / OPTIMIZER)
+        checkpoint.write_tensors(scratch / OPTIMIZER, _moments(model, optimizer))
         weights = model.to_huggingface()
         checkpoint.write_checkpoint(scratch, model.config, weights, tokenizer, facts)
     for old in saved(out)[:-KEPT]:
@@ -130,10 +130,12 @@ def _load(
     return Position(**counters)
 
 
-def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _moments(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, checkpoint.FloatArray]:
     named = ((name, optimizer.state.get(p, {})) for name, p in model.named_parameters())
     return {
-        f"{name}.{moment}": state[moment].contiguous()
+        f"{name}.{moment}": state[moment].cpu().numpy()
         for name, state in named
         for moment in MOMENTS
         if moment in state

@@ -1,0 +1,17 @@
+"""What a model file of ours takes and gives: the names that its writer and its readers share.
+
+See `graph` for shapes. Kept apart from it because the readers do without the package `onnx`.
+"""
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+POSITIONS = "logit_positions"
+"""Optional input: the positions at which alone logits are wanted, as indices b·T + t."""
+
+LOGITS = "logits"
+HIDDEN = "last_hidden_state"
+NEXT_SENTENCE = "seq_relationship_logits"
+
+QUANTIZED = "onnx/model_quantized.onnx"
+"""Where in a folder the packed model lies, by the convention of transformers.js."""
+FLOAT = "onnx/model.onnx"
+"""Where a float32 ONNX model lies, by the same convention."""

@@ -1,0 +1,109 @@
+"""What `quantize` says about what it made: bytes and error of every tensor, and the short card."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bert_mobile.model.config import BertConfig
+from bert_mobile.quantize.interface import QUANTIZED
+from bert_mobile.quantize.pack import FloatArray, PackedMatrix, relative_error
+
+REPORT = "quantization.json"
+
+_DIRECTORY_BYTES = 4096  # what `du -sb` counts for a folder itself on the usual file systems
+
+_CARD = """\
+---
+language: en
+pipeline_tag: fill-mask
+tags:
+- bert
+- quantized
+- onnx
+---
+# Quantized BERT
+
+{layers} layers, hidden size {hidden}, vocabulary {vocabulary:,}; packed by bert-mobile into
+block-wise 4- and 8-bit weights, the embedding included and stored once. `{model}` is
+{bytes:,} bytes and runs in ONNX Runtime on the CPU.
+
+- matrices at 4 bits: {four}, at 8 bits: {eight}
+- mean relative error of a matrix: {error:.2%}; tensor by tensor in `{report}`
+- made from weights with SHA-256 `{parent}`; history in `provenance.json`
+
+```python
+import bert_mobile
+bert_mobile.load("path/to/this/folder").fill_mask("The capital of France is [MASK].")
+```
+"""
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """How one tensor was stored."""
+
+    name: str
+    """Its Hugging Face name."""
+    shape: tuple[int, ...]
+    """Its dimensions."""
+    bits: int
+    """4 or 8; 32 where it stayed float32."""
+    block: int | None
+    """Neighbouring weights that share a scale; None where it stayed float32."""
+    bytes: int
+    """What it takes in the file."""
+    error: float
+    """‖W - Ŵ‖ / ‖W‖ in the Frobenius norm."""
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """What `quantize` made."""
+
+    bytes: int
+    """The whole folder, as `du -sb` counts it. The copy in the folder itself leaves it out."""
+    model_bytes: int
+    """The ONNX file alone."""
+    tensors: tuple[TensorReport, ...]
+    """Every tensor of the network."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object; `bytes` is left out as long as it is 0, unknown."""
+        value = asdict(self)
+        if not self.bytes:
+            del value["bytes"]
+        return value
+
+
+def tensor_report(name: str, weight: FloatArray, stored: FloatArray | PackedMatrix) -> TensorReport:
+    """Compare a tensor with what was stored of it."""
+    if not isinstance(stored, PackedMatrix):
+        return TensorReport(name, weight.shape, 32, None, stored.nbytes, 0.0)
+    layout, error = stored.layout, relative_error(weight, stored)
+    return TensorReport(name, weight.shape, layout.bits, layout.block, stored.nbytes, error)
+
+
+def card(config: BertConfig, report: QuantizationReport, facts: Mapping[str, Any]) -> str:
+    """Return the card of a quantized model, in the form of the Hugging Face Hub."""
+    packed = [tensor for tensor in report.tensors if tensor.block is not None]
+    return _CARD.format(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        vocabulary=config.vocab_size,
+        model=QUANTIZED,
+        bytes=report.model_bytes,
+        four=sum(tensor.bits == 4 for tensor in packed),
+        eight=sum(tensor.bits == 8 for tensor in packed),
+        error=sum(tensor.error for tensor in packed) / len(packed),
+        report=REPORT,
+        parent=next(iter(facts["parents"].values())),
+    )
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of a folder with all that is in it, as `du -sb` counts them."""
+    sizes = (
+        _DIRECTORY_BYTES if path.is_dir() else path.stat().st_size for path in folder.rglob("*")
+    )
+    return _DIRECTORY_BYTES + sum(sizes)

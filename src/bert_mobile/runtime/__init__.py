@@ -1,0 +1,39 @@
+"""Answers without torch: a folder becomes a `Model`.
+
+`sessions` runs the network (ONNX Runtime), `text` turns texts into tokens and back, `batches` puts
+texts of like length together, `model` holds what one can ask. Importing this package loads none of
+that; `load` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bert_mobile.runtime.model import Model
+
+__all__ = ["load"]
+
+
+def load(model: str = "default", *, threads: int | None = None) -> Model:
+    """Load a model ready to answer.
+
+    `model` is `"default"`, a folder, or a name on the Hugging Face Hub (see `hub.resolve`). In a
+    folder, `onnx/model_quantized.onnx` is preferred to `onnx/model.onnx`, and that to
+    `model.safetensors`, from which the float32 network is built in memory. `threads` bounds the
+    processor threads of one call (None: as many as there are cores). Raises `ArtifactError` where
+    there is no such model or it is damaged, `InputError` where `threads` is less than 1.
+    """
+    from bert_mobile.checkpoint import TOKENIZER_FILES, verify
+    from bert_mobile.hub import resolve
+    from bert_mobile.model.config import BertConfig
+    from bert_mobile.runtime.model import Model
+    from bert_mobile.runtime.sessions import open_session
+    from bert_mobile.runtime.text import TextEncoder
+
+    folder = resolve(model)
+    verify(folder, ["config.json", *TOKENIZER_FILES])
+    config = BertConfig.read(folder)
+    return Model(
+        open_session(folder, config, threads=threads), TextEncoder(folder, config), config, folder
+    )

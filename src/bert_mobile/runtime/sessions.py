@@ -1,0 +1,137 @@
+"""What runs the network: one protocol, and ONNX Runtime behind it.
+
+Dimensions: B batch, T tokens, M chosen positions, H hidden, V vocabulary.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
+
+from bert_mobile.checkpoint import WEIGHTS, read_weights, verify
+from bert_mobile.errors import ArtifactError, InputError
+from bert_mobile.hub import find_model
+from bert_mobile.model.config import BertConfig
+from bert_mobile.quantize.interface import INPUTS, LOGITS, POSITIONS
+from bert_mobile.runtime.batches import Batch, IntArray
+
+FloatArray = NDArray[np.float32]
+
+_ERRORS = (
+    onnxruntime_errors.Fail,
+    onnxruntime_errors.InvalidArgument,
+    onnxruntime_errors.InvalidGraph,
+    onnxruntime_errors.InvalidProtobuf,
+    onnxruntime_errors.NotImplemented,
+    onnxruntime_errors.RuntimeException,
+)
+_ONLY_ERRORS = 3  # of ONNX Runtime's log levels
+
+
+class Session(Protocol):
+    """A network that can be asked for its outputs by name (see `quantize.interface`)."""
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Names of the outputs that this network has."""
+
+    def run(self, output: str, batch: Batch, positions: IntArray | None = None) -> FloatArray:
+        """Return one output for a batch, float32.
+
+        `positions` (M,), as indices b·T + t, are for `logits` only and give (M, V) in place of
+        (B, T, V).
+        """
+
+
+class OnnxSession:
+    """A network in ONNX Runtime on the CPU: ours, or any BERT with inputs of those names."""
+
+    def __init__(self, model: Path | bytes, name: Path, *, threads: int | None = None) -> None:
+        """Load a model from its file or its bytes; `name` is what errors call it.
+
+        `threads` bounds the threads of one operator (None: as many as there are cores). Raises
+        `ArtifactError` where it is no whole ONNX file or takes other inputs than a BERT's.
+        """
+        if threads is not None and threads < 1:
+            raise InputError(
+                f"the number of threads is {threads}, expected at least 1", hint="try 1"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ONLY_ERRORS
+        source = str(model) if isinstance(model, Path) else model
+        try:
+            self._session = onnxruntime.InferenceSession(
+                source, options, providers=["CPUExecutionProvider"]
+            )
+        except _ERRORS as error:
+            raise ArtifactError(
+                f"{name} cannot be loaded by ONNX Runtime: {_first_line(error)}",
+                hint="copy the file again from its source, or make it anew",
+            ) from error
+        self._name = name
+        self._inputs = {value.name for value in self._session.get_inputs()}
+        self._chooses = POSITIONS in {v.name for v in self._session.get_overridable_initializers()}
+        foreign = sorted(self._inputs.difference(INPUTS))
+        if foreign:
+            raise ArtifactError(
+                f"{name} takes an input {foreign[0]!r}, expected only {', '.join(INPUTS)}",
+                hint="export it anew, or use another model",
+            )
+        self.outputs = frozenset(value.name for value in self._session.get_outputs())
+
+    def run(self, output: str, batch: Batch, positions: IntArray | None = None) -> FloatArray:
+        """Return one output for a batch, float32; see `Session`."""
+        if output not in self.outputs:
+            raise ArtifactError(
+                f"{self._name} has no output {output!r}, only {', '.join(sorted(self.outputs))}",
+                hint="use a model that was trained for this question",
+            )
+        arrays = dict(zip(INPUTS, (batch.ids, batch.mask, batch.types), strict=True))
+        feed = {name: array for name, array in arrays.items() if name in self._inputs}
+        if self._chooses:
+            # ONNX Runtime computes every output, asked for or not: where no logits are wanted, one
+            # position keeps the vocabulary product small.
+            only_one = None if output == LOGITS else np.zeros(1, dtype=np.int64)
+            chosen = positions if positions is not None else only_one
+            feed |= {} if chosen is None else {POSITIONS: chosen}
+        value = self._computed(output, feed)
+        if positions is None:
+            return value
+        rows = value.reshape(-1, value.shape[-1])
+        return rows if self._chooses else rows[positions]  # M V
+
+    def _computed(self, output: str, feed: Mapping[str, IntArray]) -> FloatArray:
+        try:
+            value: FloatArray = self._session.run([output], feed)[0]
+        except _ERRORS as error:
+            raise ArtifactError(
+                f"{self._name} cannot be run: {_first_line(error)}",
+                hint="the file is damaged or made for another use; make it anew",
+            ) from error
+        return value
+
+
+def open_session(folder: Path, config: BertConfig, *, threads: int | None = None) -> OnnxSession:
+    """Open the network in `folder`, after checking its hash against `provenance.json`.
+
+    From a float checkpoint the same graph is built in memory. Raises `ArtifactError` where there is
+    no network or it is damaged, `MissingExtraError` where the package `onnx` is missing.
+    """
+    path = find_model(folder)
+    if path.name != WEIGHTS:
+        verify(folder, [path.relative_to(folder).as_posix()])
+        return OnnxSession(path, path, threads=threads)
+    from bert_mobile.quantize.graph import build_graph
+
+    model = build_graph(config, read_weights(folder, config)).SerializeToString()
+    return OnnxSession(model, path, threads=threads)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

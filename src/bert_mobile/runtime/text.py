@@ -1,0 +1,171 @@
+"""Texts to tokens and back, with BERT's frame `[CLS] A [SEP] B [SEP]` and its limit on length."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from bert_mobile.errors import ArtifactError, InputError
+from bert_mobile.files import read_json
+from bert_mobile.model.config import BertConfig
+from bert_mobile.runtime.batches import Tokens
+from bert_mobile.tokenizer import load_tokenizer
+
+# What transformers' decoding tidies up where tokenizer_config.json asks for it.
+_TIDY = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'"} | {
+    f" {ending}": ending for ending in ("n't", "'m", "'s", "'ve", "'re")
+}
+
+
+class TruncationWarning(UserWarning):
+    """A text was longer than the network reads; only part of it was used."""
+
+
+class TextEncoder:
+    """The tokenizer of a model's folder. NUL and other control characters vanish, as in BERT."""
+
+    def __init__(self, folder: Path, config: BertConfig) -> None:
+        """Read the tokenizer; raises `ArtifactError` where it is missing, damaged or too large."""
+        self.tokenizer: Tokenizer = load_tokenizer(folder)
+        size = self.tokenizer.get_vocab_size()
+        if size > config.vocab_size:
+            raise ArtifactError(
+                f"the tokenizer in {folder} has {size} pieces, expected at most the "
+                f"{config.vocab_size} of config.json",
+                hint="use the tokenizer that the model was trained with",
+            )
+        self._limit = config.max_position_embeddings
+        self._tidy = _wants_tidying(folder)
+        vocabulary = self.tokenizer.get_vocab()
+        self.pad_id: int = vocabulary["[PAD]"]
+        self.mask_id: int = vocabulary["[MASK]"]
+        self._cls_id: int = vocabulary["[CLS]"]
+        self._sep_id: int = vocabulary["[SEP]"]
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Return `[CLS] text [SEP]` for each text; of a text too long, its beginning.
+
+        Warns `TruncationWarning`. Raises `InputError` on an empty text, a lone surrogate or
+        something that is no text.
+        """
+        room = self._limit - 2
+        return [self._framed(ids[:room]) for ids in self._pieces(texts, room)]
+
+    def encode_masked(self, texts: Sequence[str]) -> list[Tokens]:
+        """Return `[CLS] text [SEP]` for each text, which must contain `[MASK]`.
+
+        A text too long is cut to its beginning if every mask is there, else to the part around the
+        masks, from the first one on where they lie too far apart. Warns and raises as `encode`
+        does, and raises `InputError` where a text has no `[MASK]`.
+        """
+        room = self._limit - 2
+        pieces = self._pieces(texts, room)
+        for number, ids in enumerate(pieces):
+            if self.mask_id not in ids:
+                raise InputError(
+                    f"{_which(texts, number)} has no [MASK], expected at least one",
+                    hint='put [MASK] where a word is to be found: "Paris is the [MASK] of France."',
+                )
+        return [self._framed(_around(ids, self.mask_id, room)) for ids in pieces]
+
+    def encode_pairs(self, firsts: Sequence[str], seconds: Sequence[str]) -> list[Tokens]:
+        """Return `[CLS] A [SEP] B [SEP]` for each pair; the longer text is cut where it must be.
+
+        Warns and raises as `encode` does.
+        """
+        room = self._limit - 3
+        pairs = zip(self._pieces(firsts, None), self._pieces(seconds, None), strict=True)
+        return [self._framed(*_fit_pair(a, b, room)) for a, b in pairs]
+
+    def first_piece(self, text: str) -> int | None:
+        """Return the id of the first piece of `text`, None where it has no piece."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids[0] if ids else None
+
+    def decode(self, ids: Sequence[int], *, special: bool = True) -> str:
+        """Return the text of some pieces as transformers spells it, special tokens on demand."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=not special)
+        if self._tidy:
+            for untidy, tidy in _TIDY.items():
+                text = text.replace(untidy, tidy)
+        return text
+
+    def _framed(self, first: Sequence[int], second: Sequence[int] | None = None) -> Tokens:
+        ids = [self._cls_id, *first, self._sep_id]
+        if second is None:
+            return Tokens(ids, [0] * len(ids))
+        return Tokens([*ids, *second, self._sep_id], [0] * len(ids) + [1] * (len(second) + 1))
+
+    def _pieces(self, texts: Sequence[str], room: int | None) -> list[list[int]]:
+        """Cut texts into pieces; warn of those with more than `room`."""
+        for number, text in enumerate(texts):
+            check_text(text, _which(texts, number))
+        encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        pieces: list[list[int]] = [encoding.ids for encoding in encodings]
+        for number, ids in enumerate(pieces):
+            if not ids:
+                raise InputError(
+                    f"{_which(texts, number)} is empty, expected at least one word",
+                    hint="leave out empty texts",
+                )
+            if room is not None and len(ids) > room:
+                _warn_cut(_which(texts, number), len(ids), room)
+        return pieces
+
+
+def check_text(text: object, which: str) -> None:
+    """Raise `InputError` where `text` is no string of Unicode characters; `which` names it."""
+    if not isinstance(text, str):
+        raise InputError(
+            f"{which} is of type {type(text).__name__}, expected a string",
+            hint="pass one string or a list of strings",
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{which} has a lone surrogate at character {error.start}, expected Unicode text",
+            hint="decode the bytes as UTF-8, with errors='replace' where they are damaged",
+        ) from error
+
+
+def _wants_tidying(folder: Path) -> bool:
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return False
+    return (
+        read_json(path, "the settings of a tokenizer").get("clean_up_tokenization_spaces") is True
+    )
+
+
+def _which(texts: Sequence[str], number: int) -> str:
+    return "the text" if len(texts) == 1 else f"text {number}, counted from 0,"
+
+
+def _warn_cut(which: str, found: int, room: int) -> None:
+    warnings.warn(
+        f"{which} has {found:,} pieces and was cut to {room}", TruncationWarning, stacklevel=5
+    )
+
+
+def _around(ids: list[int], mask_id: int, room: int) -> list[int]:
+    """Return at most `room` neighbouring pieces with as many of the masks as can be kept."""
+    places = [place for place, piece in enumerate(ids) if piece == mask_id]
+    first, last = places[0], places[-1]
+    if last < room:
+        return ids[:room]
+    spare = max(0, room - (last - first + 1))  # pieces left over for the masks' surroundings
+    start = min(max(0, first - spare // 2), len(ids) - room)
+    return ids[start : start + room]
+
+
+def _fit_pair(first: list[int], second: list[int], room: int) -> tuple[list[int], list[int]]:
+    """Cut pieces off the end of the longer text until both fit."""
+    if len(first) + len(second) <= room:
+        return first, second
+    _warn_cut("a pair of texts", len(first) + len(second), room)
+    shorter = min(len(first), len(second), room // 2)
+    if len(first) <= len(second):
+        return first[:shorter], second[: room - shorter]
+    return first[: room - shorter], second[:shorter]

@@ -1,0 +1,165 @@
+"""The quantized folder: its size, its report, the way back, and what happens on a bad day."""
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import load_model
+
+from bert_mobile.checkpoint import read_weights
+from bert_mobile.errors import ArtifactError, InputError, RunError
+from bert_mobile.model.config import BertConfig
+from bert_mobile.quantize import dequantize, quantize, unpack_checkpoint
+from bert_mobile.quantize.report import folder_bytes
+
+FILES = {
+    "README.md",
+    "config.json",
+    "onnx/model_quantized.onnx",
+    "provenance.json",
+    "quantization.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+}
+
+
+@pytest.fixture(scope="module")
+def tight(tiny_checkpoint, tmp_path_factory):
+    """An artifact with room for some matrices at 8 bits, and its report."""
+    out = tmp_path_factory.mktemp("artifact") / "tight"
+    return out, quantize(tiny_checkpoint, out, max_bytes=130_000)
+
+
+def test_the_folder_is_whole_and_small_enough(tight):
+    out, report = tight
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert files == FILES
+    assert report.bytes == folder_bytes(out) <= 130_000
+    assert report.model_bytes == (out / "onnx/model_quantized.onnx").stat().st_size
+    assert {tensor.bits for tensor in report.tensors} == {4, 8, 32}
+
+
+def test_the_report_tells_the_error_of_every_tensor(tight, tiny_weights):
+    out, report = tight
+    assert [tensor.name for tensor in report.tensors] == list(tiny_weights)
+    rounded = dequantize(out)
+    for tensor in report.tensors:
+        weight = tiny_weights[tensor.name]
+        error = np.linalg.norm(weight - rounded[tensor.name]) / np.linalg.norm(weight)
+        assert tensor.error == pytest.approx(error, abs=1e-6)
+        assert tensor.error < {4: 0.12, 8: 0.012, 32: 1e-9}[tensor.bits]
+    written = json.loads((out / "quantization.json").read_text())
+    assert written | {"bytes": report.bytes} == json.loads(json.dumps(report.to_json()))
+
+
+def test_more_bytes_mean_less_error(tiny_checkpoint, tmp_path, tight):
+    roomy = quantize(tiny_checkpoint, tmp_path / "out", max_bytes=10**7)
+    assert {tensor.bits for tensor in roomy.tensors} == {8, 32}
+    assert sum(t.error for t in roomy.tensors) < sum(t.error for t in tight[1].tensors)
+
+
+def test_the_same_input_gives_the_same_bytes(tiny_checkpoint, tmp_path, tight):
+    quantize(tiny_checkpoint, tmp_path / "again", max_bytes=130_000)
+    for name in FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (tight[0] / name).read_bytes(), name
+
+
+def test_the_embedding_is_stored_once(tight):
+    model = load_model(tight[0] / "onnx/model_quantized.onnx")
+    users = [
+        node.op_type
+        for node in model.graph.node
+        if "bert.embeddings.word_embeddings.weight.codes" in node.input
+    ]
+    assert users == ["GatherBlockQuantized", "Reshape"]
+    names = [tensor.name for tensor in model.graph.initializer]
+    assert sum("word_embeddings" in name and "codes" in name for name in names) == 1
+
+
+def test_provenance_leads_back_to_the_parent(tight, tiny_checkpoint):
+    facts = json.loads((tight[0] / "provenance.json").read_text())
+    parent = json.loads((tiny_checkpoint / "provenance.json").read_text())
+    assert facts["parents"] == {"model.safetensors": parent["files"]["model.safetensors"]}
+    assert facts["parent"]["recipe"] == "tiny"
+    assert set(facts["files"]) == FILES - {"provenance.json"}
+
+
+def test_a_checkpoint_made_from_the_artifact_makes_the_artifact_again(tight, tmp_path):
+    unpack_checkpoint(tight[0], tmp_path / "float")
+    config = BertConfig.read(tmp_path / "float")
+    weights = read_weights(tmp_path / "float", config)
+    expected = dequantize(tight[0])
+    assert weights.keys() == expected.keys()
+    for name, weight in weights.items():
+        np.testing.assert_array_equal(weight, expected[name])
+
+
+def test_calibration_weighs_errors_by_what_flows(tiny_checkpoint, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the old man and the state\n\nwe see the world\n" * 4, encoding="utf-8")
+    plain = quantize(tiny_checkpoint, tmp_path / "plain", max_bytes=130_000)
+    weighed = quantize(tiny_checkpoint, tmp_path / "weighed", max_bytes=130_000, calibration=text)
+    assert weighed.tensors != plain.tensors
+    facts = json.loads((tmp_path / "weighed" / "provenance.json").read_text())
+    assert len(facts["calibration"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "has no text in it"), (b"\xff\xfe\xfa", "cannot be read as text")],
+)
+def test_calibration_refuses_what_is_no_text(tiny_checkpoint, tmp_path, content, message):
+    (tmp_path / "text").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        quantize(tiny_checkpoint, tmp_path / "out", calibration=tmp_path / "text")
+    with pytest.raises(InputError, match="cannot be read as text"):
+        quantize(tiny_checkpoint, tmp_path / "out", calibration=tmp_path / "absent")
+
+
+def test_an_impossible_size_names_the_least_possible_and_that_is_true(tiny_checkpoint, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"expected at least ([\d,]+)") as caught:
+        quantize(tiny_checkpoint, out, max_bytes=50_000)
+    assert list(tmp_path.iterdir()) == []
+    least = int(caught.value.message.split("at least ")[1].split(" ")[0].replace(",", ""))
+    assert quantize(tiny_checkpoint, out, max_bytes=least + 8).bytes <= least + 8
+
+
+def test_a_full_disk_leaves_nothing(tiny_checkpoint, tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        quantize(tiny_checkpoint, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_somebody_elses_folder_is_not_replaced(tiny_checkpoint, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ArtifactError, match="was not written by this command"):
+        quantize(tiny_checkpoint, tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_damaged_files_are_refused(tight, tmp_path):
+    for name in FILES:
+        target = tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes((tight[0] / name).read_bytes())
+    model = tmp_path / "onnx/model_quantized.onnx"
+    data = bytearray(model.read_bytes())
+    data[len(data) // 2] ^= 1
+    model.write_bytes(data)
+    with pytest.raises(ArtifactError, match="SHA-256"):
+        dequantize(tmp_path)
+    (tmp_path / "provenance.json").unlink()
+    model.write_bytes(data[: len(data) // 2])
+    with pytest.raises(ArtifactError, match="no whole ONNX file"):
+        dequantize(tmp_path)
+    model.unlink()
+    with pytest.raises(ArtifactError, match="expected a quantized model"):
+        dequantize(tmp_path)

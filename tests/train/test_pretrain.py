@@ -1,0 +1,350 @@
+"""Whole runs of a tiny network: what they learn and leave, and that nothing stops them for good."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import pipeline
+
+from bert_mobile.corpus import build_corpus
+from bert_mobile.errors import ArtifactError, InputError, RunError
+from bert_mobile.files import sha256
+from bert_mobile.train import state
+from bert_mobile.train.loop import Loss
+from bert_mobile.train.pretrain import Pretraining, pretrain
+from bert_mobile.train.recipe import Phase, Recipe
+from bert_mobile.train.record import read_metrics
+from bert_mobile.train.state import DamagedCheckpointWarning
+
+ROOT = Path(__file__).parents[2]
+
+INTERRUPTED_RUN = """
+import json, os, sys
+from pathlib import Path
+from bert_mobile.cli import main
+from bert_mobile.train.pretrain import Pretraining
+from bert_mobile.variants import VARIANTS
+from tests.train.conftest import NANO
+
+recipe, out, stop_at, number = sys.argv[1:]
+VARIANTS[NANO.name] = NANO
+loss = Pretraining.loss
+
+def loss_until_the_signal(self, position):
+    if position.step == int(stop_at):
+        os.kill(os.getpid(), int(number))
+    return loss(self, position)
+
+Pretraining.loss = loss_until_the_signal
+main(["pretrain", recipe, "--out", out])
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, recipe):
+    """A run of `recipe()` that nothing disturbed. Never write to it."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    pretrain(recipe(), out)
+    return out
+
+
+@pytest.fixture(autouse=True)
+def undrawn(finished, monkeypatch):
+    """Leave out the pictures of all other runs, which take longer than the runs."""
+    draw = "bert_mobile.train.pretrain.draw_curve"
+    monkeypatch.setattr(draw, lambda folder, _title: folder / "curve.png")
+
+
+def assert_same_weights(one, other):
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, other))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        difference = (tensor - theirs[name]).abs().max().item()
+        assert difference == 0, f"{name} differs by {difference:.1e}"
+
+
+def stop_after(monkeypatch, step, stop):
+    """Let `stop` happen when the batch after `step` steps is asked for."""
+    loss = Pretraining.loss
+
+    def stopping(self, position):
+        if position.step == step:
+            stop()
+        return loss(self, position)
+
+    monkeypatch.setattr(Pretraining, "loss", stopping)
+
+
+def checkpoints(run):
+    return [path.name for path in state.saved(run)]
+
+
+def no_space(*_args, **_kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def crash():
+    raise RuntimeError("the power went")
+
+
+@pytest.fixture
+def broken_off(recipe, tmp_path, monkeypatch):
+    """A run that crashed after 10 of 12 steps, with checkpoints of steps 4 and 8."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, 10, crash)
+        with pytest.raises(RuntimeError, match="the power went"):
+            pretrain(recipe(), tmp_path / "run")
+    assert [path.name for path in state.saved(tmp_path / "run")] == [
+        "step-00000004",
+        "step-00000008",
+    ]
+    return tmp_path / "run"
+
+
+# --- what a run leaves --------------------------------------------------------------------------
+
+
+def test_a_run_learns(recipe, tmp_path):
+    settings = recipe(steps=60, phases=(Phase(1.0, 32, 16),), save_every=100, dropout=0.0)
+    report = pretrain(settings, tmp_path / "run")
+    losses = [
+        line["masked_token_loss"] for line in read_metrics(tmp_path / "run") if "loss" in line
+    ]
+    assert len(losses) == 60
+    first, last = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
+    assert last < first - 0.5, f"{first:.3f} → {last:.3f}"
+    assert report.metrics["held_out_masked_token_loss"] < first - 0.5
+
+
+def test_the_artefacts_are_there(finished, recipe, tiny_corpus):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "checkpoints", "config.json", "curve.png", "metrics.jsonl", "model.safetensors",
+        "provenance.json", "recipe.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+    }  # fmt: skip
+    record = json.loads((finished / "provenance.json").read_text())
+    assert record["recipe"] == json.loads(json.dumps(asdict(recipe())))
+    assert record["corpus"] == {"manifest_sha256": sha256(tiny_corpus / "manifest.json")}
+    assert record["figures"]["step"] == 12
+    assert 0 <= record["figures"]["held_out_masked_token_accuracy"] <= 1
+    for name, digest in record["files"].items():
+        assert sha256(finished / name) == digest
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= record["files"].keys()
+    assert (finished / "curve.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert sha256(finished / "tokenizer.json") == sha256(tiny_corpus / "tokenizer.json")
+
+
+def test_the_metrics_tell_the_run(finished):
+    lines = read_metrics(finished)
+    trained = [line for line in lines if "loss" in line]
+    judged = [line for line in lines if "held_out_masked_token_loss" in line]
+    assert [line["step"] for line in trained] == list(range(1, 13))
+    assert [line["step"] for line in judged] == [6, 12]
+    assert [line["phase"] for line in trained] == [0] * 9 + [1] * 3
+    tokens = [line["tokens"] for line in trained]
+    assert tokens == sorted(set(tokens))
+
+
+def test_transformers_answers_with_the_result(finished):
+    answers = pipeline("fill-mask", model=str(finished), device="cpu")("the [MASK] of the")
+    assert len(answers) == 5
+    assert all(0 < answer["score"] < 1 for answer in answers)
+
+
+def test_only_two_checkpoints_are_kept_and_none_is_a_pickle(finished):
+    assert checkpoints(finished) == ["step-00000008", "step-00000012"]
+    files = [path for path in finished.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
+        if path.suffix == ".safetensors":
+            assert load_file(path)
+        else:
+            assert path.suffix in {".json", ".jsonl", ".png", ".txt"}
+            # the first bytes of torch.save's zip and of a bare pickle
+            assert not path.read_bytes().startswith((b"PK", b"\x80")), path
+
+
+def test_the_seed_decides_everything(recipe, finished, tmp_path):
+    pretrain(recipe(), tmp_path / "again")
+    assert_same_weights(tmp_path / "again", finished)
+    pretrain(recipe(seed=2), tmp_path / "other")
+    with pytest.raises(AssertionError, match="differs by"):
+        assert_same_weights(tmp_path / "other", finished)
+
+
+# --- going on -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "resumed_from"), [(signal.SIGINT, 1, 7), (signal.SIGKILL, -9, 4)]
+)
+def test_an_interrupted_run_ends_with_the_same_weights(
+    recipe, finished, tmp_path, number, status, resumed_from
+):
+    settings, out = recipe(), tmp_path / "run"
+    (tmp_path / "recipe.toml").write_text(as_toml(settings))
+    command = [str(tmp_path / "recipe.toml"), str(out), "6", str(int(number))]
+    command = [sys.executable, "-c", INTERRUPTED_RUN, *command]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    if number == signal.SIGINT:
+        assert "error: interrupted after step 7; a checkpoint of step 7 is in" in done.stderr
+        assert "hint: go on with the same command and --resume auto" in done.stderr
+    report = pretrain(settings, out, resume=True)
+    assert report.resumed_from == resumed_from
+    assert_same_weights(out, finished)
+    steps = [line["step"] for line in read_metrics(out) if "loss" in line]
+    assert steps == list(range(1, 13))
+
+
+def as_toml(recipe: Recipe) -> str:
+    """Write a recipe as a file that reads back the same."""
+    values = {k: v for k, v in asdict(recipe).items() if k != "phases" and v is not None}
+    tables = [values, *(asdict(phase) for phase in recipe.phases)]
+    parts = ["\n".join(f"{k} = {json.dumps(v)}" for k, v in table.items()) for table in tables]
+    return "\n\n[[phases]]\n".join(parts)
+
+
+def test_a_crashed_run_ends_with_the_same_weights(recipe, finished, broken_off):
+    assert pretrain(recipe(), broken_off, resume=True).resumed_from == 8
+    assert_same_weights(broken_off, finished)
+
+
+def test_a_run_killed_before_its_end_was_written_is_finished(
+    recipe, finished, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "finish", lambda *_: crash())
+        with pytest.raises(RuntimeError):
+            pretrain(recipe(), tmp_path / "run")
+    report = pretrain(recipe(), tmp_path / "run", resume=True)
+    assert report.resumed_from == 12
+    assert report.metrics["step"] == 12
+    assert "held_out_masked_token_loss" in report.metrics
+    assert_same_weights(tmp_path / "run", finished)
+
+
+def test_resuming_where_nothing_began_begins(recipe, finished, tmp_path):
+    assert pretrain(recipe(), tmp_path / "run", resume=True).resumed_from is None
+    assert_same_weights(tmp_path / "run", finished)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "training.json"])
+def test_a_damaged_newest_checkpoint_is_passed_over(recipe, finished, broken_off, name):
+    path = broken_off / "checkpoints" / "step-00000008" / name
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    with pytest.warns(DamagedCheckpointWarning, match=f"{name} is missing or damaged"):
+        report = pretrain(recipe(), broken_off, resume=True)
+    assert report.resumed_from == 4
+    assert_same_weights(broken_off, finished)
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused(recipe, broken_off):
+    for folder in state.saved(broken_off):
+        (folder / "provenance.json").unlink()
+    with (
+        pytest.warns(DamagedCheckpointWarning),
+        pytest.raises(ArtifactError, match="none of the 2 checkpoints"),
+    ):
+        pretrain(recipe(), broken_off, resume=True)
+
+
+def test_another_recipe_or_corpus_is_refused(recipe, broken_off, tiny_corpus, tmp_path):
+    with pytest.raises(InputError, match="was begun with another recipe"):
+        pretrain(recipe(learning_rate=1e-3), broken_off, resume=True)
+    other = shutil.copytree(tiny_corpus, tmp_path / "corpus")
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(manifest))  # without its indentation
+    run = Pretraining(recipe(), broken_off)
+    moved = replace(run.identity, corpus=sha256(other / "manifest.json"))
+    with pytest.raises(InputError, match="was begun with another corpus"):
+        state.resume(broken_off, moved, run.model, torch.optim.AdamW(run.model.parameters()))
+
+
+def test_an_existing_run_is_not_written_over(recipe, finished, broken_off):
+    for folder in (finished, broken_off):
+        before = sorted(path.name for path in folder.rglob("*"))
+        with pytest.raises(InputError, match="holds a run already") as caught:
+            pretrain(recipe(), folder)
+        assert "--resume auto" in caught.value.hint
+        assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+# --- what can go wrong --------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_ends_the_run(recipe, tmp_path, monkeypatch):
+    loss = Pretraining.loss
+
+    def spoilt(self, position):
+        found = loss(self, position)
+        return Loss(found.total * float("nan"), found.parts, found.tokens)
+
+    monkeypatch.setattr(Pretraining, "loss", spoilt)
+    with pytest.raises(RunError, match="the loss is nan and the gradient's norm nan at step 0"):
+        pretrain(recipe(), tmp_path / "run")
+    assert state.saved(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("writer", ["write_tensors", "copy_tokenizer", "write_json"])
+def test_a_full_disk_leaves_the_older_checkpoint(recipe, finished, tmp_path, monkeypatch, writer):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7, lambda: patch.setattr(f"bert_mobile.checkpoint.{writer}", no_space))
+        with pytest.raises(RunError, match=r"No space left on device \(\d+ MB free there\)"):
+            pretrain(recipe(), tmp_path / "run")
+    assert checkpoints(tmp_path / "run") == ["step-00000004"]
+    assert pretrain(recipe(), tmp_path / "run", resume=True).resumed_from == 4
+    assert_same_weights(tmp_path / "run", finished)
+
+
+def test_a_held_out_split_that_is_too_small_is_done_without(
+    recipe, tiny_texts, tiny_tokenizer, tmp_path
+):
+
+    build_corpus([tiny_texts], tmp_path / "corpus", tokenizer=tiny_tokenizer, held_out=0)
+    report = pretrain(recipe(corpus=str(tmp_path / "corpus"), steps=2), tmp_path / "run")
+    assert report.metrics["step"] == 2
+    assert not any(name.startswith("held_out") for name in report.metrics)
+
+
+def test_sequences_longer_than_the_positions_are_refused(recipe, tmp_path):
+    with pytest.raises(InputError, match="sequence_length 513 is longer than the 512 positions"):
+        pretrain(recipe(phases=(Phase(1.0, 513, 2),)), tmp_path / "run")
+
+
+# --- a warm start -------------------------------------------------------------------------------
+
+
+def test_a_warm_start_begins_with_the_parents_weights(recipe, finished, tmp_path):
+    settings = recipe(initialize_from=str(finished))
+    ours = Pretraining(settings, tmp_path).model.to_huggingface()
+    for name, tensor in load_file(finished / "model.safetensors").items():
+        assert torch.equal(torch.from_numpy(ours[name]), tensor), name
+    pretrain(replace(settings, steps=1), tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    parent = {"name": "whole", "sha256": sha256(finished / "model.safetensors")}
+    assert record["parents"] == [parent]
+
+
+def test_a_start_of_another_shape_is_refused(recipe, tiny_checkpoint, tmp_path):
+    with pytest.raises(InputError, match="has hidden_size 64, the recipe's nano has 32"):
+        pretrain(recipe(initialize_from=str(tiny_checkpoint)), tmp_path / "run")
+
+
+def test_a_start_with_another_tokenizer_is_refused(recipe, finished, tmp_path):
+    start = shutil.copytree(finished, tmp_path / "start")
+    (start / "tokenizer.json").write_text((start / "tokenizer.json").read_text() + " ")
+    with pytest.raises(InputError, match="have different tokenizers") as caught:
+        pretrain(recipe(initialize_from=str(start)), tmp_path / "run")
+    assert "corpus tokenize" in caught.value.hint
