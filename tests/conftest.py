@@ -25,7 +25,11 @@ my now such like our over man me even most made after also did many before must 
 much your way well down should because each just those people how too little state good very make
 world still own see men work long get here between both life being under never day same another know
 while last might us great old year off come since against go came right used take three
-we""".split()  # noqa: SIM905 - easier to read
+we""".split()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes seconds; leave out with -m 'not slow'")
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +64,7 @@ def tiny_weights(tiny_config) -> dict[str, np.ndarray]:
 def tiny_checkpoint(tmp_path_factory, tiny_config, tiny_weights, tiny_tokenizer) -> Path:
     """A float checkpoint. Shared by all tests: never write to it."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    facts = {"parents": {}, "recipe": "tiny"}
+    facts = {"parents": [], "recipe": "tiny"}
     write_checkpoint(folder, tiny_config, tiny_weights, tiny_tokenizer, facts)
     return folder
 

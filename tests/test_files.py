@@ -127,13 +127,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         pytest.fail("the block must not be entered")
 
 
-def test_append_text_adds_and_names_a_full_disk(tmp_path):
+def test_append_text_adds_and_names_a_full_disk(tmp_path, monkeypatch):
     append_text(tmp_path / "log", "one\n")
     append_text(tmp_path / "log", "two\n")
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
-    (tmp_path / "full").symlink_to("/dev/full")
+    monkeypatch.setattr(files.Path, "open", no_space)
     with pytest.raises(RunError, match=FULL):
-        append_text(tmp_path / "full", "three\n")
+        append_text(tmp_path / "log", "three\n")
 
 
 def test_foreign_folders_are_refused_and_kept(old):

@@ -150,6 +150,20 @@ def write_provenance(folder: Path, facts: Mapping[str, Any]) -> None:
     )
 
 
+def ancestry(folder: Path, file: str = WEIGHTS) -> list[dict[str, Any]]:
+    """Return what the provenance of something made from `folder` says of its parents.
+
+    The oldest comes first, `folder` itself last, each with its name, the SHA-256 of its `file` of
+    weights and what its own provenance tells of it.
+    """
+    record: dict[str, Any] = {}
+    if (folder / PROVENANCE).is_file():
+        record = read_json(folder / PROVENANCE, "a provenance record")
+    earlier = record.get("parents", [])
+    own = {key: value for key, value in record.items() if key not in ("files", "parents")}
+    return [*earlier, {"name": folder.resolve().name, "sha256": sha256(folder / file), **own}]
+
+
 def verify(folder: Path, names: list[str]) -> None:
     """Check files against the hashes in `provenance.json`.
 

@@ -47,9 +47,8 @@ class SpecialIds:
     @classmethod
     def of(cls, tokenizer: Path) -> "SpecialIds":
         """Read them from a tokenizer's folder: ours have 0 to 4, those of other makers any."""
-        tokens = load_tokenizer(tokenizer)
-        ids: dict[str, int] = {token: tokens.token_to_id(token) for token in SPECIAL_TOKENS}
-        first_piece = max(ids.values()) + 1
+        ids: dict[str, int] = load_tokenizer(tokenizer).get_vocab()
+        first_piece = max(ids[token] for token in SPECIAL_TOKENS) + 1
         return cls(ids["[PAD]"], ids["[CLS]"], ids["[SEP]"], ids["[MASK]"], first_piece)
 
 

@@ -222,8 +222,9 @@ batch_size = 4
 """
 
 
+@pytest.mark.slow
 def test_from_text_to_answers(run, tiny_texts, tmp_path):
-    """Each command reads what the one before wrote. The slow test of this file."""
+    """Each command reads what the one before wrote."""
 
     def done(*words):
         status, out, err = run(*words, "--json")

@@ -22,7 +22,7 @@ def story(rng: random.Random) -> str:
             f"There the {who} {rng.choice(ACTIONS)} the {what}.",
             f"The {what} was {rng.choice(STATES)}, and the {where} was {rng.choice(STATES)}.",
             f"Nobody at the {where} knew who {rng.choice(ACTIONS)} it before.",
-            f"In {rng.randint(1850, 1999)} the {who} left the {where} with {rng.randint(2, 90)} of them.",
+            f"In {rng.randint(1850, 1999)} the {who} left with {rng.randint(2, 90)} of them.",
         ]
         paragraphs.append(" ".join(lines))
     return "\n".join(paragraphs)

@@ -184,6 +184,7 @@ def test_the_seed_decides_everything(recipe, finished, tmp_path):
 # --- going on -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "resumed_from"), [(signal.SIGINT, 1, 7), (signal.SIGKILL, -9, 4)]
 )
@@ -333,8 +334,10 @@ def test_a_warm_start_begins_with_the_parents_weights(recipe, finished, tmp_path
         assert torch.equal(torch.from_numpy(ours[name]), tensor), name
     pretrain(replace(settings, steps=1), tmp_path / "run")
     record = json.loads((tmp_path / "run" / "provenance.json").read_text())
-    parent = {"name": "whole", "sha256": sha256(finished / "model.safetensors")}
-    assert record["parents"] == [parent]
+    [parent] = record["parents"]
+    assert parent["name"] == finished.name
+    assert parent["sha256"] == sha256(finished / "model.safetensors")
+    assert parent["figures"]["step"] == recipe().steps
 
 
 def test_a_start_of_another_shape_is_refused(recipe, tiny_checkpoint, tmp_path):

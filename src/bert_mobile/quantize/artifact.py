@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bert_mobile.checkpoint import (
-    PROVENANCE,
     WEIGHTS,
+    ancestry,
     copy_tokenizer,
     expected_shapes,
     read_weights,
@@ -22,7 +22,7 @@ from bert_mobile.checkpoint import (
     write_provenance,
 )
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
-from bert_mobile.files import atomic_folder, read_json, refuse_foreign_folder, sha256, write_json
+from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256, write_json
 from bert_mobile.model.config import BertConfig
 from bert_mobile.progress import progress
 from bert_mobile.quantize.allocate import Choice, allocate, least_bytes, menu, weighed
@@ -107,7 +107,7 @@ def unpack_checkpoint(folder: Path, out: Path) -> None:
     refuse_foreign_folder(out, WEIGHTS)
     config = BertConfig.read(folder)
     weights = dequantize(folder)
-    facts = {"parents": {QUANTIZED: sha256(folder / QUANTIZED)}, "parent": _history(folder)}
+    facts = {"parents": ancestry(folder, QUANTIZED)}
     with atomic_folder(out) as scratch:
         write_checkpoint(scratch, config, weights, folder, facts)
 
@@ -204,27 +204,25 @@ def _write(
     write_json(folder / "config.json", config.to_json())
     copy_tokenizer(source, folder)
     write_json(folder / REPORT, report.to_json())
-    (folder / "README.md").write_text(card(config, report, facts), encoding="utf-8")
+    text = card(config, report, facts, _parents_card(source))
+    (folder / "README.md").write_text(text, encoding="utf-8")
     write_provenance(folder, facts)
     return QuantizationReport(folder_bytes(folder), model_bytes, tensors)
 
 
+def _parents_card(folder: Path) -> str:
+    """Return the card of the float model, if it has one."""
+    path = folder / "README.md"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
 def _facts(folder: Path, max_bytes: int, calibration: Path | None) -> dict[str, Any]:
-    """Return where the artifact comes from: what it was made of, and the parent's own facts."""
+    """Return where the artifact comes from."""
     return {
-        "parents": {WEIGHTS: sha256(folder / WEIGHTS)},
-        "parent": _history(folder),
+        "parents": ancestry(folder),
         "max_bytes": max_bytes,
         "calibration": None if calibration is None else sha256(calibration),
     }
-
-
-def _history(folder: Path) -> dict[str, Any]:
-    """Return the parent's own provenance without its list of files; empty where it has none."""
-    if not (folder / PROVENANCE).is_file():
-        return {}
-    record = read_json(folder / PROVENANCE, "a provenance record")
-    return {key: value for key, value in record.items() if key != "files"}
 
 
 def _read_model(folder: Path) -> Any:

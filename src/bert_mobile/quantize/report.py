@@ -13,7 +13,7 @@ REPORT = "quantization.json"
 
 _DIRECTORY_BYTES = 4096  # what `du -sb` counts for a folder itself on the usual file systems
 
-_CARD = """\
+_HEAD = """\
 ---
 language: en
 pipeline_tag: fill-mask
@@ -22,6 +22,9 @@ tags:
 - quantized
 - onnx
 ---
+"""
+
+_CARD = """\
 # Quantized BERT
 
 {layers} layers, hidden size {hidden}, vocabulary {vocabulary:,}; packed by bert-mobile into
@@ -30,7 +33,7 @@ block-wise 4- and 8-bit weights, the embedding included and stored once. `{model
 
 - matrices at 4 bits: {four}, at 8 bits: {eight}
 - mean relative error of a matrix: {error:.2%}; tensor by tensor in `{report}`
-- made from weights with SHA-256 `{parent}`; history in `provenance.json`
+- made from `{parent}`, whose weights have SHA-256 `{sha256}`; history in `provenance.json`
 
 ```python
 import bert_mobile
@@ -84,10 +87,20 @@ def tensor_report(name: str, weight: FloatArray, stored: FloatArray | PackedMatr
     return TensorReport(name, weight.shape, layout.bits, layout.block, stored.nbytes, error)
 
 
-def card(config: BertConfig, report: QuantizationReport, facts: Mapping[str, Any]) -> str:
-    """Return the card of a quantized model, in the form of the Hugging Face Hub."""
+def card(
+    config: BertConfig, report: QuantizationReport, facts: Mapping[str, Any], parents_card: str
+) -> str:
+    """Return the card of a quantized model, in the form of the Hugging Face Hub.
+
+    `parents_card` is the float model's: its head (licence, base model, data) holds for both, its
+    text follows ours.
+    """
     packed = [tensor for tensor in report.tensors if tensor.block is not None]
-    return _CARD.format(
+    head, text = _HEAD, parents_card
+    if parents_card.startswith("---\n") and "\n---\n" in parents_card[4:]:
+        head, _, text = parents_card[4:].partition("\n---\n")
+        head = f"---\n{head}\n---\n"
+    ours = _CARD.format(
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         vocabulary=config.vocab_size,
@@ -97,8 +110,10 @@ def card(config: BertConfig, report: QuantizationReport, facts: Mapping[str, Any
         eight=sum(tensor.bits == 8 for tensor in packed),
         error=sum(tensor.error for tensor in packed) / len(packed),
         report=REPORT,
-        parent=next(iter(facts["parents"].values())),
+        parent=facts["parents"][-1]["name"],
+        sha256=facts["parents"][-1]["sha256"],
     )
+    return f"{head}{ours}\n{text.lstrip()}" if text else head + ours
 
 
 def folder_bytes(folder: Path) -> int:

@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from bert_mobile import checkpoint
 from bert_mobile.errors import InputError
-from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256
+from bert_mobile.files import atomic_folder, refuse_foreign_folder
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.encoder import Attention, Encoder, Layer
 from bert_mobile.model.heads import INITIALIZER_RANGE, BertForPretraining
@@ -97,7 +97,7 @@ def grow(
     new.masked_tokens.bias.copy_(_log_frequencies(corpus, new_words))
     report = GrowReport(source.name, matched, config.vocab_size, errors)
     facts = {
-        "parents": [{"name": source.name, "sha256": sha256(source / checkpoint.WEIGHTS)}],
+        "parents": checkpoint.ancestry(source),
         "grow": report.to_json(),
     }
     with atomic_folder(out) as scratch:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from bert_mobile import checkpoint
 from bert_mobile.errors import InputError
 from bert_mobile.examples import Batch, Corpus, PairSampler
-from bert_mobile.files import atomic_folder, read_json, sha256, write_json
+from bert_mobile.files import atomic_folder, sha256, write_json
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForPretraining
 from bert_mobile.train import state
@@ -187,7 +187,7 @@ def _shape(recipe: Recipe, corpus: Corpus) -> BertConfig:
     return config
 
 
-def _start(model: BertForPretraining, recipe: Recipe) -> list[dict[str, str]]:
+def _start(model: BertForPretraining, recipe: Recipe) -> list[dict[str, Any]]:
     """Load the starting checkpoint, if any, and return what provenance says of it."""
     if recipe.initialize_from is None:
         return []
@@ -207,10 +207,7 @@ def _start(model: BertForPretraining, recipe: Recipe) -> list[dict[str, str]]:
             hint="bert-mobile corpus tokenize CORPUS --tokenizer DIR",
         )
     model.from_huggingface(checkpoint.read_weights(folder, config))
-    parent = {"name": folder.name, "sha256": sha256(folder / checkpoint.WEIGHTS)}
-    record = folder / checkpoint.PROVENANCE
-    earlier = read_json(record, "a provenance record").get("parents", []) if record.exists() else []
-    return [*earlier, parent]
+    return checkpoint.ancestry(folder)
 
 
 def _held_out(recipe: Recipe) -> PairSampler | None:

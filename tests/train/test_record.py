@@ -1,0 +1,32 @@
+"""The record of a run, as a crash may leave it."""
+
+import json
+
+import pytest
+
+from bert_mobile.train.record import Metrics, draw_curve, read_metrics
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five lines, and the beginning of a sixth."""
+    metrics = Metrics(tmp_path, 0)
+    for step in range(1, 6):
+        metrics.add({"step": step, "tokens": 100 * step, "loss": 5.0, "masked_token_loss": 4.0})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "tok')
+    return tmp_path
+
+
+def test_a_line_cut_short_by_a_crash_is_passed_over(folder):
+    assert [line["step"] for line in read_metrics(folder)] == [1, 2, 3, 4, 5]
+
+
+def test_resuming_takes_out_what_will_come_again(folder):
+    Metrics(folder, 3).add({"step": 4})
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_the_curve_of_a_run_without_judgements_is_a_picture(folder):
+    assert draw_curve(folder, "a run").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
