@@ -24,8 +24,9 @@ check: $(DEV)/.installed
 	$(DEV)/bin/pip install $(PIP_FLAGS) --no-deps --force-reinstall .
 	$(DEV)/bin/python -m pytest
 
-$(DEMO)/.installed: pyproject.toml constraints.txt
+$(DEMO)/.installed: pyproject.toml constraints.txt $(shell find src -type f -not -name '*.pyc')
 	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip install $(PIP_FLAGS) --upgrade --force-reinstall --no-deps .
 	$(DEMO)/bin/pip install $(PIP_FLAGS) .
 	touch $@
 

@@ -9,7 +9,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from bert_mobile.checkpoint import read_weights, verify, write_checkpoint
+from bert_mobile.checkpoint import ancestry, read_weights, verify, write_checkpoint
 from bert_mobile.errors import ArtifactError
 from bert_mobile.files import sha256
 from bert_mobile.model.config import BertConfig
@@ -218,3 +218,11 @@ def test_writing_refuses_what_is_no_whole_checkpoint(
     with pytest.raises(ArtifactError, match=r"lacks bert\.pooler\.dense\.bias"):
         write_checkpoint(tmp_path, tiny_config, headless, tiny_tokenizer, {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("parents", ["none", {"name": "a"}, ["a"], None])
+def test_provenance_of_another_program_is_no_obstacle(unsigned, parents):
+    record = {"parents": parents, "files": ["config.json"]}
+    (unsigned / "provenance.json").write_text(json.dumps(record))
+    verify(unsigned, ["config.json"])
+    assert [each["name"] for each in ancestry(unsigned)] == [unsigned.name]

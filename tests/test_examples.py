@@ -5,6 +5,7 @@ can be looked up in the text, and a document by any of its pieces.
 """
 
 import json
+import shutil
 from dataclasses import fields
 from itertools import accumulate
 
@@ -13,6 +14,7 @@ import pytest
 
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.examples import Batch, Corpus, PairSampler
+from bert_mobile.files import sha256
 from bert_mobile.tokenizer import SPECIAL_TOKENS, bert_wordpiece, save_tokenizer
 
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -23,9 +25,10 @@ DRAWS = 60
 
 @pytest.fixture(scope="session")
 def vocabulary(tmp_path_factory):
-    """A tokenizer's folder; only its special tokens matter here."""
+    """A tokenizer's folder with as many pieces as uint16 may need here."""
     folder = tmp_path_factory.mktemp("vocabulary")
-    save_tokenizer(bert_wordpiece({token: i for i, token in enumerate(SPECIAL_TOKENS)}), folder)
+    pieces = [*SPECIAL_TOKENS, *(f"piece{i}" for i in range(5, VOCABULARY))]
+    save_tokenizer(bert_wordpiece({piece: i for i, piece in enumerate(pieces)}), folder)
     return folder
 
 
@@ -56,12 +59,12 @@ def build(tmp_path, vocabulary):
         manifest = {
             "format": "bert-mobile corpus",
             "version": 1,
-            "splits": {"train": {"shards": names}},
+            "splits": {"train": {"shards": names}, "held_out": {"shards": []}},
+            "dropped": {},
             "tokenizer": {"vocabulary_size": VOCABULARY},
         }
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        tokenizer = (vocabulary / "tokenizer.json").read_bytes()
-        (folder / "tokenizer.json").write_bytes(tokenizer)
+        shutil.copyfile(vocabulary / "tokenizer.json", folder / "tokenizer.json")
+        sign(folder, manifest)
         return Corpus(folder, "train")
 
     return build
@@ -83,6 +86,16 @@ def corpus(build, lengths):
 @pytest.fixture
 def sampler(corpus):
     return PairSampler(corpus, seed=3, sequence_length=48, batch_size=16)
+
+
+def sign(folder, manifest):
+    """Write the manifest with the hash of every other file."""
+    files = {path.name: sha256(path) for path in folder.iterdir() if path.name != "manifest.json"}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "files": files}))
+
+
+def sign_anew(folder):
+    sign(folder, json.loads((folder / "manifest.json").read_text()))
 
 
 class Pair:
@@ -143,9 +156,27 @@ def test_special_ids_are_the_tokenizers(corpus, tmp_path):
     vocabulary = {f"[unused{i}]": i for i in range(1, 100)}
     vocabulary |= {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
     save_tokenizer(bert_wordpiece(vocabulary), corpus.folder)
+    sign_anew(corpus.folder)
     found = Corpus(corpus.folder, "train").special
     assert (found.pad, found.cls, found.sep, found.mask) == (0, 101, 102, 103)
-    assert found.first_piece == 104
+    assert np.flatnonzero(found.is_text).tolist() == list(range(1, 100))
+
+
+def test_special_tokens_at_the_end_and_holes_hide_no_text(build, lengths):
+    corpus = build(lengths)
+    last = int(corpus.tokens(np.arange(corpus.sentences[-1])).max()) + 10
+    pieces = {f"piece{i}": i for i in range(5, last - 5)}  # then a hole
+    special = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": last}
+    save_tokenizer(bert_wordpiece(special | pieces), corpus.folder)
+    sign_anew(corpus.folder)
+    corpus = Corpus(corpus.folder, "train")
+    assert corpus.vocabulary_size == last + 1
+    sampler = PairSampler(corpus, seed=3, sequence_length=48, batch_size=16)
+    for batch in map(sampler.batch, range(DRAWS)):
+        shown = batch.input_ids.ravel()[batch.positions]
+        assert len(shown) > 16
+        assert set(np.unique(shown)) <= {last, *pieces.values()}
+        assert (shown == last).mean() > 0.5
 
 
 @pytest.mark.parametrize(
@@ -160,12 +191,32 @@ def test_special_ids_are_the_tokenizers(corpus, tmp_path):
 )
 def test_damaged_shards_are_refused(corpus, part, array, message):
     np.save(corpus.folder / f"train-00001.{part}.npy", array)
+    sign_anew(corpus.folder)
     with pytest.raises(ArtifactError, match=message):
         Corpus(corpus.folder, "train")
 
 
+@pytest.mark.parametrize("name", ["train-00001.tokens.npy", "tokenizer.json"])
+def test_a_flipped_bit_is_noticed(corpus, name):
+    data = bytearray((corpus.folder / name).read_bytes())
+    data[-3] ^= 1
+    (corpus.folder / name).write_bytes(data)
+    with pytest.raises(ArtifactError, match=f"{name} is missing or damaged"):
+        Corpus(corpus.folder, "train")
+
+
+@pytest.mark.parametrize("part", ["splits", "dropped", "tokenizer", "files"])
+def test_a_damaged_manifest_is_refused(corpus, part):
+    path = corpus.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for damaged in ({**manifest, part: ["a"]}, {k: v for k, v in manifest.items() if k != part}):
+        path.write_text(json.dumps(damaged))
+        with pytest.raises(ArtifactError, match=f"has no proper '{part}'"):
+            Corpus(corpus.folder, "train")
+
+
 def test_a_split_that_is_not_there_is_named(corpus):
-    with pytest.raises(ArtifactError, match=r"has no 'test', expected split 'test'"):
+    with pytest.raises(InputError, match="has no split 'test', expected one of train, held_out"):
         Corpus(corpus.folder, "test")
 
 

@@ -4,11 +4,12 @@ import errno
 import hashlib
 import os
 import re
+from pathlib import Path
 
 import pytest
 
 from bert_mobile import files
-from bert_mobile.errors import ArtifactError, RunError
+from bert_mobile.errors import ArtifactError, InputError, RunError
 from bert_mobile.files import (
     append_text,
     atomic_file,
@@ -136,20 +137,48 @@ def test_append_text_adds_and_names_a_full_disk(tmp_path, monkeypatch):
         append_text(tmp_path / "log", "three\n")
 
 
+def has_a_file_inside(folder):
+    return (folder / "inside").is_file()
+
+
+def has_a_manifest(folder):
+    return (folder / "manifest.json").is_file()
+
+
 def test_foreign_folders_are_refused_and_kept(old):
     before = tree(old)
-    with pytest.raises(ArtifactError, match=r"is not empty .* \(it has no manifest\.json\)"):
-        refuse_foreign_folder(old / "folder", "manifest.json")
+    with pytest.raises(ArtifactError, match="is not empty and was not written by this command"):
+        refuse_foreign_folder(old / "folder", has_a_manifest)
     with pytest.raises(ArtifactError, match="is a file, expected a folder"):
-        refuse_foreign_folder(old / "file", "manifest.json")
+        refuse_foreign_folder(old / "file", has_a_manifest)
     assert tree(old) == before
 
 
 def test_own_empty_and_new_folders_are_accepted(old):
     (old / "empty").mkdir()
-    refuse_foreign_folder(old / "folder", "inside")
-    refuse_foreign_folder(old / "empty", "inside")
-    refuse_foreign_folder(old / "new", "inside")
+    for name in ("folder", "empty", "new"):
+        refuse_foreign_folder(old / name, has_a_file_inside)
+
+
+@pytest.mark.parametrize("source", ["folder", "folder/inside", "."])
+def test_inputs_that_would_vanish_are_refused(old, source):
+    with pytest.raises(InputError, match="lie inside each other"):
+        refuse_foreign_folder(old / "folder", has_a_file_inside, inputs=[old / source])
+
+
+def test_the_current_folder_can_be_written(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with atomic_folder(Path()) as scratch:
+        (scratch / "new").write_text("x")
+    assert tree(tmp_path / "here") == {"new": "x"}
+
+
+def test_a_replacement_broken_off_between_its_renames_is_undone_first(old):
+    (old / "folder").rename(old / ".folder.old")
+    with pytest.raises(ZeroDivisionError), atomic_folder(old / "folder"):
+        1 / 0  # noqa: B018
+    assert (old / "folder" / "inside").is_file()
 
 
 def test_json_comes_back_as_it_went(tmp_path):

@@ -13,13 +13,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from bert_mobile.runtime.model import Model
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(model: str = "default", *, threads: int | None = None) -> Model:
+def load(model: str | PathLike[str] = "default", *, threads: int | None = None) -> Model:
     """Load a model ready to answer.
 
     `model` is `"default"` (the embedded 25 MB model), a folder, or the name of a repository on the

@@ -9,7 +9,8 @@ bfloat16; the tied embedding is stored once. Nothing here needs torch, and nothi
 
 import json
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ from bert_mobile.errors import ArtifactError, MissingExtraError
 from bert_mobile.files import read_json, sha256, write_json
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.names import TIED, canonical, huggingface_names
-from bert_mobile.tokenizer import load_tokenizer, save_tokenizer
+from bert_mobile.tokenizer import TOKENIZER_FILES, load_tokenizer, save_tokenizer
 
 WEIGHTS = "model.safetensors"
 PROVENANCE = "provenance.json"
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 
 FloatArray = NDArray[np.float32]
 
@@ -57,12 +57,16 @@ def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     return {theirs: shape(ours) for ours, theirs in names.items()}
 
 
-def read_weights(folder: Path, config: BertConfig) -> dict[str, FloatArray]:
+def read_weights(
+    folder: Path, config: BertConfig, *, skip_foreign_heads: bool = False
+) -> dict[str, FloatArray]:
     """Read `folder/model.safetensors` as float32 arrays by Hugging Face name, every shape checked.
 
     The encoder must be whole; each head (pooler, masked tokens, next sentence) is whole or absent,
     as in checkpoints of a bare encoder. Raises `ArtifactError` where the file is missing, damaged
-    (its hash differs from `provenance.json`, if there is one) or holds other tensors than these.
+    (its hash differs from `provenance.json`, if there is one) or holds other tensors than these;
+    `skip_foreign_heads` leaves those of other heads (such as `classifier.weight`) out with a
+    warning.
     """
     try:
         from safetensors import SafetensorError, deserialize
@@ -81,7 +85,10 @@ def read_weights(folder: Path, config: BertConfig) -> dict[str, FloatArray]:
         raise ArtifactError(
             f"{path} is no whole safetensors file: {error}", hint="copy it again from its source"
         ) from error
-    stored = {name: _as_float32(name, raw) for name, raw in tensors}
+    raws = dict(tensors)
+    if skip_foreign_heads:
+        raws = _without_foreign_heads(path, raws)
+    stored = {name: _as_float32(name, raw) for name, raw in raws.items()}
     weights = canonical(stored)
     _check_tied(path, stored, weights)
     _check_shapes(path, weights, _without_absent_heads(expected_shapes(config), weights))
@@ -150,6 +157,19 @@ def write_provenance(folder: Path, facts: Mapping[str, Any]) -> None:
     )
 
 
+def made_as(kind: str) -> Callable[[Path], bool]:
+    """Return a judge of folders: whether our provenance record calls one a thing of this kind."""
+
+    def judge(folder: Path) -> bool:
+        try:
+            record = read_json(folder / PROVENANCE, "a provenance record")
+        except ArtifactError:
+            return False
+        return record.get("kind") == kind and str(record.get("code")).startswith("bert-mobile ")
+
+    return judge
+
+
 def ancestry(folder: Path, file: str = WEIGHTS) -> list[dict[str, Any]]:
     """Return what the provenance of something made from `folder` says of its parents.
 
@@ -159,7 +179,9 @@ def ancestry(folder: Path, file: str = WEIGHTS) -> list[dict[str, Any]]:
     record: dict[str, Any] = {}
     if (folder / PROVENANCE).is_file():
         record = read_json(folder / PROVENANCE, "a provenance record")
-    earlier = record.get("parents", [])
+    parents = record.get("parents")  # of another program's record: anything
+    listed = parents if isinstance(parents, list) else []
+    earlier = [each for each in listed if isinstance(each, dict)]
     own = {key: value for key, value in record.items() if key not in ("files", "parents")}
     return [*earlier, {"name": folder.resolve().name, "sha256": sha256(folder / file), **own}]
 
@@ -172,15 +194,27 @@ def verify(folder: Path, names: list[str]) -> None:
     """
     if not (folder / PROVENANCE).is_file():
         return
-    recorded = read_json(folder / PROVENANCE, "a provenance record").get("files", {})
+    recorded = read_json(folder / PROVENANCE, "a provenance record").get("files")
     for name in names:
-        if name not in recorded:
+        if not isinstance(recorded, dict) or name not in recorded:
             continue
         if not (folder / name).is_file() or sha256(folder / name) != recorded[name]:
             raise ArtifactError(
                 f"{folder / name} is missing or damaged: {PROVENANCE} has another SHA-256 for it",
                 hint="copy the folder again from its source, or make the file anew",
             )
+
+
+def _without_foreign_heads(path: Path, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what a fine-tuned BERT has beside `bert.` and `cls.`; warn of it by name."""
+    if not any(name.startswith("bert.") for name in tensors):  # a bare encoder has no heads
+        return tensors
+    foreign = sorted(name for name in tensors if not name.startswith(("bert.", "cls.")))
+    if foreign:
+        warnings.warn(
+            f"{path}: {', '.join(foreign)} not read, a head of another task", stacklevel=2
+        )
+    return {name: raw for name, raw in tensors.items() if name not in foreign}
 
 
 def _as_float32(name: str, raw: Mapping[str, Any]) -> FloatArray:

@@ -4,7 +4,7 @@ The command line prints `error: MESSAGE` and `hint: HINT` and exits with `exit_c
 Python catches `BertMobileError`. Anything else that escapes is a bug of ours, not of the user's.
 """
 
-from importlib.metadata import metadata
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 
@@ -50,7 +50,10 @@ class MissingExtraError(BertMobileError):
     exit_code = 2
 
     def __init__(self, module: str, extra: str) -> None:
-        known = metadata("bert-mobile").get_all("Provides-Extra") or []
+        try:
+            known = metadata("bert-mobile").get_all("Provides-Extra") or []
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            known = [extra]
         if extra not in known:
             raise LookupError(f"pyproject.toml has no extra {extra!r}; it has {known}")
         super().__init__(

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_mobile.corpus.shards import read_manifest
+from bert_mobile.corpus.shards import PARTS, check_files, read_manifest
 from bert_mobile.errors import ArtifactError, InputError
-from bert_mobile.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from bert_mobile.tokenizer import SPECIAL_TOKENS, id_count, load_tokenizer
 
 SPECIAL_POSITIONS = 3
 """Tokens of a sequence that are not text: [CLS] and twice [SEP]."""
@@ -36,20 +36,24 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SpecialIds:
-    """The ids of BERT's special tokens; every id from `first_piece` on is a piece of text."""
+    """The ids of BERT's special tokens, and which other ids are pieces of text."""
 
     pad: int
     cls: int
     sep: int
     mask: int
-    first_piece: int
+    is_text: NDArray[np.bool_]
+    """(V,), false for special tokens and for ids that no piece has."""
 
     @classmethod
     def of(cls, tokenizer: Path) -> "SpecialIds":
         """Read them from a tokenizer's folder: ours have 0 to 4, those of other makers any."""
-        ids: dict[str, int] = load_tokenizer(tokenizer).get_vocab()
-        first_piece = max(ids[token] for token in SPECIAL_TOKENS) + 1
-        return cls(ids["[PAD]"], ids["[CLS]"], ids["[SEP]"], ids["[MASK]"], first_piece)
+        loaded = load_tokenizer(tokenizer)
+        ids: dict[str, int] = loaded.get_vocab()
+        is_text = np.zeros(id_count(loaded), bool)
+        is_text[list(ids.values())] = True
+        is_text[[ids[token] for token in SPECIAL_TOKENS]] = False
+        return cls(ids["[PAD]"], ids["[CLS]"], ids["[SEP]"], ids["[MASK]"], is_text)
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,17 @@ class Corpus:
     def __init__(self, folder: Path, split: str) -> None:
         """Open a corpus. Raises `ArtifactError` where it is none, or damaged."""
         manifest = read_manifest(folder)
-        try:
-            names = manifest["splits"][split]["shards"]
-            self.vocabulary_size = int(manifest["tokenizer"]["vocabulary_size"])
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"{folder}/manifest.json has no {error}, expected split {split!r} of a corpus",
+        if split not in manifest["splits"]:
+            raise InputError(
+                f"{folder} has no split {split!r}, expected one of {', '.join(manifest['splits'])}",
                 hint="bert-mobile corpus build SOURCE… --out DIR",
-            ) from error
+            )
+        names = manifest["splits"][split]["shards"]
+        shards = [f"{name}.{kind}.npy" for name in names for kind in PARTS]
+        check_files(folder, manifest, ["tokenizer.json", *shards])
         self.folder, self.split = folder, split
         self.special = SpecialIds.of(folder)
+        self.vocabulary_size = len(self.special.is_text)
         self._shards = [self._load(name, "tokens", np.uint16, map_file=True) for name in names]
         sentences = [self._load(name, "sentences", np.int64) for name in names]
         documents = [self._load(name, "documents", np.int64) for name in names]
@@ -98,10 +103,6 @@ class Corpus:
         self.sentences: IntArray = _chained(sentences)
         self.documents: IntArray = _chained(documents)
         self._shard_starts = np.cumsum([0, *(len(shard) for shard in self._shards)])
-
-    def __len__(self) -> int:
-        """Return the number of sentence offsets, one more than there are sentences."""
-        return len(self.sentences)
 
     def tokens(self, offsets: IntArray) -> IntArray:
         """Read the pieces at any offsets; the result has their shape."""
@@ -182,6 +183,7 @@ class PairSampler:
         self.corpus, self.seed, self.special = corpus, seed, corpus.special
         self.sequence_length, self.batch_size = sequence_length, batch_size
         self.masking_rate = masking_rate
+        self._text_pieces = np.flatnonzero(self.special.is_text)
         self._room = sequence_length - SPECIAL_POSITIONS
         self._windows = _windows(corpus, self._room)
         self._shuffled = lru_cache(maxsize=2)(self._epoch_order)
@@ -204,11 +206,8 @@ class PairSampler:
         pairs = self._pairs(step, rng)
         keys = rng.random((self.batch_size, self.sequence_length), dtype=np.float32)
         fate = rng.random((self.batch_size, self.sequence_length), dtype=np.float32)
-        pieces = rng.integers(
-            self.special.first_piece,
-            self.corpus.vocabulary_size,
-            (self.batch_size, self.sequence_length),
-        )
+        chosen = rng.integers(len(self._text_pieces), size=(self.batch_size, self.sequence_length))
+        pieces = self._text_pieces[chosen]
         ids, types, lengths = self._assemble(pairs[mine])
         return self._masked(
             ids, types, lengths, keys[mine], fate[mine], pieces[mine], pairs[mine, 4]
@@ -292,7 +291,7 @@ class PairSampler:
         """Choose the asked tokens by the smallest of random `keys` and hide them."""
         width = ids.shape[1]
         real = np.arange(width) < lengths[:, None]
-        text = ids >= self.special.first_piece
+        text = self.special.is_text[ids]
         asked_count = np.maximum(1, np.rint(text.sum(1) * self.masking_rate)).astype(np.int64)
         ranked = np.where(text, keys[:, :width], np.inf)
         threshold = np.sort(ranked, axis=1)[np.arange(len(ids)), asked_count - 1]

@@ -1,19 +1,21 @@
 """How anything of ours reaches the disk: written aside, flushed, then renamed.
 
 A reader therefore sees a whole file or folder, or none; a crash or a full disk leaves at most a
-hidden `.NAME.part` beside the target, which the next attempt replaces.
+hidden `.NAME.part` beside the target, which the next attempt replaces. Where a folder takes the
+place of another, a crash between the two renames leaves the old one as `.NAME.old`; the next
+attempt puts it back first.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bert_mobile.errors import ArtifactError, RunError
+from bert_mobile.errors import ArtifactError, InputError, RunError
 
 
 @contextmanager
@@ -23,6 +25,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     The parent folder is made where it is missing. Raises `RunError` where the disk is full or not
     writable; `path` is then as it was before.
     """
+    path = path.resolve()
     scratch = path.with_name(f".{path.name}.part")
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,12 +42,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it becomes `path` when the block ends well.
 
-    A folder already at `path` is replaced in the same moment; the caller decides beforehand whether
-    it may be (see `refuse_foreign_folder`). Raises `RunError` as `atomic_file` does.
+    A folder already at `path` is replaced; the caller decides beforehand whether it may be (see
+    `refuse_foreign_folder`). Raises `RunError` as `atomic_file` does.
     """
+    path = path.resolve()
     scratch = path.with_name(f".{path.name}.part")
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _put_back(path)
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         try:
@@ -58,21 +63,36 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             raise
 
 
-def refuse_foreign_folder(path: Path, ours: str) -> None:
-    """Raise `ArtifactError` where `path` holds something else than what we would write there.
+def refuse_foreign_folder(
+    path: Path, is_ours: Callable[[Path], bool], *, inputs: Iterable[Path] = ()
+) -> None:
+    """Raise unless `path` may be replaced: it is missing, empty, or made by the same command.
 
-    `ours` names a file that only a folder of our own making contains, so that a mistyped `--out`
-    never deletes somebody's data.
+    `is_ours` judges what a folder contains, so that a mistyped `--out` never deletes anybody's data
+    (`ArtifactError`). `inputs` are what the command reads: one of them inside `path`, or the other
+    way round, would vanish while it is read (`InputError`).
     """
+    refuse_nested(path, inputs)
     if path.is_file():
         raise ArtifactError(
             f"{path} is a file, expected a folder to write to", hint="give another --out"
         )
-    if path.is_dir() and any(path.iterdir()) and not (path / ours).is_file():
+    if path.is_dir() and any(path.iterdir()) and not is_ours(path):
         raise ArtifactError(
-            f"{path} is not empty and was not written by this command (it has no {ours})",
+            f"{path} is not empty and was not written by this command",
             hint="give --out a new or empty folder",
         )
+
+
+def refuse_nested(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise `InputError` where what is to be written and an input lie inside each other."""
+    target = path.resolve()
+    for source in (each.resolve() for each in inputs):
+        if target == source or target in source.parents or source in target.parents:
+            raise InputError(
+                f"--out {path} and the input {source} lie inside each other",
+                hint="give --out a folder of its own",
+            )
 
 
 def append_text(path: Path, text: str) -> None:
@@ -131,6 +151,13 @@ def _swap(scratch: Path, path: Path) -> None:
         retired.rename(path)
         raise
     shutil.rmtree(retired, ignore_errors=True)
+
+
+def _put_back(path: Path) -> None:
+    """Undo a replacement that a crash broke off between its two renames."""
+    retired = path.with_name(f".{path.name}.old")
+    if retired.is_dir() and not path.exists():
+        retired.rename(path)
 
 
 def _flush(path: Path) -> None:

@@ -5,11 +5,13 @@ but the cache is to be used.
 """
 
 import re
+from os import PathLike
 from pathlib import Path
 
-from bert_mobile.checkpoint import PROVENANCE, TOKENIZER_FILES, WEIGHTS
+from bert_mobile.checkpoint import PROVENANCE, WEIGHTS
 from bert_mobile.errors import ArtifactError, MissingExtraError
 from bert_mobile.quantize.interface import FLOAT, QUANTIZED
+from bert_mobile.tokenizer import TOKENIZER_FILES
 
 DEFAULT = "default"
 """The name of the model that comes with the package."""
@@ -21,13 +23,17 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.AS
 _ALWAYS = ["config.json", *TOKENIZER_FILES, PROVENANCE]
 
 
-def resolve(name: str) -> Path:
+def resolve(name: str | PathLike[str]) -> Path:
     """Return the folder that `name` stands for, downloading it where it is a name on the Hub.
 
     `"default"` is the embedded model; an existing folder is itself; anything else of the form
-    `owner/name` is looked up on the Hub, and only the files that we read are fetched. Raises
-    `ArtifactError` where there is no such model.
+    `owner/name` is looked up on the Hub, and only the files that we read are fetched. A path that
+    is no string is a folder. Raises `ArtifactError` where there is no such model.
     """
+    if not isinstance(name, str):
+        if not _is_folder(Path(name)):
+            raise ArtifactError(f"{name} is no folder, expected a model's", hint="check the path")
+        return Path(name)
     if name == DEFAULT:
         return _embedded()
     if name and _is_folder(Path(name)):

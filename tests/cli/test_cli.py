@@ -167,8 +167,22 @@ def test_fill_mask_from_arguments_and_from_standard_input(run, tiny_checkpoint):
     single, double = map(json.loads, out.splitlines())
     assert [word["sequence"].count("[MASK]") for word in single] == [0, 0]
     assert [len(words) for words in double] == [2, 2]
-    lines = "\n".join([texts[0], "", texts[1]]).encode()
+    lines = "\n".join(texts).encode()
     assert run("fill-mask", "-", *options, stdin=lines) == (0, out, "")
+
+
+def test_a_blank_line_is_refused_so_that_answers_stay_beside_their_lines(run, tiny_checkpoint):
+    status, out, err = run(
+        "embed", "-", "--model", tiny_checkpoint, stdin=b"the man\n\nthe state\n"
+    )
+    assert (status, out) == (2, "")
+    assert err.startswith("error: line 2 of standard input is blank")
+
+
+def test_no_command_at_all_shows_the_help(run):
+    status, out, err = run()
+    assert (status, err) == (0, "")
+    assert out.startswith("Usage: bert-mobile")
 
 
 def test_one_text_and_targets_as_a_table(run, tiny_checkpoint):

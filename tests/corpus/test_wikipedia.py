@@ -141,3 +141,12 @@ def test_over_long_page_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     reading = Reading()
     assert len(list(read_records(find_files([path], Counter()), reading, "text"))) == 1
     assert reading.dropped["wikipedia: page too long"] == 1
+
+
+def test_only_links_without_text_are_dropped() -> None:
+    markup = (
+        "He saw [[CSI: Miami]], [[GTA: Vice City|the game]], [[:fr:Paris|the Paris page]] and "
+        "[[:Category:Towns]].[[fr:Paris]][[file:a.jpg|thumb|b]][[zh-yue:c]]"
+    )
+    shown = "He saw CSI: Miami, the game, the Paris page and Category:Towns."
+    assert prose(markup, Counter()) == shown

@@ -93,6 +93,8 @@ def test_the_tree_names_what_is_there() -> None:
     listed = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")}
     rooms = {p.name for p in (ROOT / "src/bert_mobile").iterdir() if not p.name.startswith("__py")}
     assert rooms - {"py.typed"} == listed
+    top = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    assert {f"{name}/" for name in top - {"runs", "dist", "build", "src"}} <= set(tree.split())
 
 
 def test_commands_on_the_page_are_all_there_are() -> None:

@@ -3,14 +3,19 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
-from transformers import BertForPreTraining
+from transformers import AutoTokenizer, BertForPreTraining
 
+from bert_mobile.checkpoint import write_tensors
+from bert_mobile.corpus import tokenize_corpus
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.evaluate.lm import SEED, evaluate_masked_tokens
 from bert_mobile.examples import Corpus, PairSampler
+from bert_mobile.files import sha256
+from bert_mobile.tokenizer import bert_wordpiece, load_tokenizer
 
 PAIRS = 20  # more than one batch of 16
 
@@ -63,16 +68,38 @@ def test_every_model_is_asked_the_same_questions(judgement, tiny_checkpoint, tin
     assert again == judgement
 
 
-def test_another_tokenizer_is_refused(tiny_checkpoint, tiny_corpus, tmp_path):
+def test_another_tokenizer_is_refused(tiny_checkpoint, tiny_corpus, tiny_tokenizer, tmp_path):
     corpus = shutil.copytree(tiny_corpus, tmp_path / "corpus")
-    (corpus / "tokenizer.json").write_text((corpus / "tokenizer.json").read_text() + " ")
+    pieces = load_tokenizer(tiny_tokenizer).get_vocab()
+    bert_wordpiece(pieces, lowercase=False).save(str(tmp_path / "cased.json"))
+    tokenize_corpus(corpus, tmp_path / "cased.json")
     with pytest.raises(InputError, match="was encoded with another tokenizer") as caught:
         evaluate_masked_tokens(str(tiny_checkpoint), corpus, pairs=PAIRS)
     assert caught.value.hint.startswith(f"bert-mobile corpus tokenize {corpus}")
 
 
+def test_a_tokenizer_saved_anew_is_the_same(judgement, tiny_checkpoint, tiny_corpus, tmp_path):
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "resaved")
+    (folder / "provenance.json").unlink()
+    AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(folder)
+    assert sha256(folder / "tokenizer.json") != sha256(tiny_corpus / "tokenizer.json")
+    again = evaluate_masked_tokens(str(folder), tiny_corpus, pairs=PAIRS, threads=1)
+    assert replace(again, model=judgement.model) == judgement
+
+
+def test_a_model_without_the_head_is_not_judged_by_it(
+    tiny_checkpoint, tiny_config, tiny_weights, tiny_corpus, tmp_path
+):
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "headless")
+    (folder / "provenance.json").unlink()
+    kept = {k: v for k, v in tiny_weights.items() if "seq_relationship" not in k}
+    write_tensors(folder / "model.safetensors", kept)
+    judged = evaluate_masked_tokens(str(folder), tiny_corpus, pairs=PAIRS, threads=1)
+    assert judged.next_sentence_accuracy is None
+    assert judged.masked_tokens > 100
+
+
 def test_what_is_no_corpus_is_refused(tiny_checkpoint, tmp_path):
-    shutil.copyfile(tiny_checkpoint / "tokenizer.json", tmp_path / "tokenizer.json")
     with pytest.raises(ArtifactError, match=r"manifest\.json does not exist"):
         evaluate_masked_tokens(str(tiny_checkpoint), tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"format": "another"}))

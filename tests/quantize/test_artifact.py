@@ -2,6 +2,8 @@
 
 import errno
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from onnx import load_model
 
 from bert_mobile.checkpoint import read_weights
-from bert_mobile.errors import ArtifactError, InputError, RunError
+from bert_mobile.errors import ArtifactError, InputError, MissingExtraError, RunError
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize import dequantize, quantize, unpack_checkpoint
 from bert_mobile.quantize.report import folder_bytes
@@ -163,3 +165,33 @@ def test_damaged_files_are_refused(tight, tmp_path):
     model.unlink()
     with pytest.raises(ArtifactError, match="expected a quantized model"):
         dequantize(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("tags:\n- bert\n- onnx\n", "tags:\n- bert\n- onnx\n- quantized\n"),
+        ("tags: [bert, 'x']\n", "tags:\n- bert\n- x\n- quantized\n- onnx\n"),
+        ("", "tags:\n- quantized\n- onnx\n"),
+    ],
+)
+def test_the_parents_card_is_kept_and_told_to_be_quantized(
+    tiny_checkpoint, tmp_path, tags, expected
+):
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "float")
+    head = f"---\nlicence: mit\nlibrary_name: transformers\n{tags}---\n# Parent\n"
+    (folder / "README.md").write_text(head)
+    quantize(folder, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith(f"---\nlicence: mit\n{expected}---\n# Quantized BERT\n")
+    assert card.endswith("# Parent\n")
+
+
+def test_without_onnx_a_hint_says_what_to_install(tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for module in ("calibrate", "graph"):
+        monkeypatch.delitem(sys.modules, f"bert_mobile.quantize.{module}", raising=False)
+    with pytest.raises(MissingExtraError) as caught:
+        quantize(tiny_checkpoint, tmp_path / "out", calibration=tiny_checkpoint / "vocab.txt")
+    assert caught.value.hint == 'pip install "bert-mobile[export]"'
+    assert not (tmp_path / "out").exists()

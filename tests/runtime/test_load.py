@@ -10,7 +10,9 @@ import pytest
 from onnx import TensorProto, helper, load_model, save_model
 
 import bert_mobile
+from bert_mobile.checkpoint import read_weights, write_tensors
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
+from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.graph import build_graph
 from bert_mobile.runtime.sessions import OnnxSession
 
@@ -113,6 +115,7 @@ def test_garbage_in_a_folder_without_hashes(spoilable, name, content, message):
 def test_missing_files_are_named(spoilable, tmp_path):
     (spoilable / "provenance.json").unlink()
     (spoilable / "tokenizer.json").unlink()
+    (spoilable / "vocab.txt").unlink()
     with pytest.raises(ArtifactError, match=r"tokenizer\.json does not exist"):
         bert_mobile.load(str(spoilable))
     (spoilable / "onnx/model_quantized.onnx").unlink()
@@ -174,3 +177,17 @@ def test_a_provenance_that_is_garbage_is_refused(spoilable):
     (spoilable / "provenance.json").write_text(json.dumps([1]))
     with pytest.raises(ArtifactError, match="expected a provenance record"):
         bert_mobile.load(str(spoilable))
+
+
+def test_a_head_of_another_task_is_left_out_with_a_warning(tiny_checkpoint, tiny_weights, tmp_path):
+    folder = shutil.copytree(tiny_checkpoint, tmp_path / "classifier")
+    (folder / "provenance.json").unlink()
+    head = {"classifier.weight": np.zeros((2, 64), np.float32)}
+    write_tensors(folder / "model.safetensors", {**tiny_weights, **head})
+    with pytest.warns(UserWarning, match=r"classifier\.weight not read"):
+        found = bert_mobile.load(folder).embed("the way we go")
+    np.testing.assert_array_equal(found, bert_mobile.load(tiny_checkpoint).embed("the way we go"))
+    with pytest.raises(ArtifactError, match=r"unknown tensor classifier\.weight"):
+        read_weights(folder, BertConfig.read(folder))
+    with pytest.raises(ArtifactError, match="is no folder"):
+        bert_mobile.load(tmp_path / "missing")

@@ -4,6 +4,7 @@ A command imports its stage only when it runs, so that `--help` stays quick. Dat
 output; talk, progress, warnings and errors go to standard error.
 """
 
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import click
 from bert_mobile import __version__
 from bert_mobile.cli.answers import embed, fill_mask, next_sentence, score
 from bert_mobile.cli.judging import evaluate, models
-from bert_mobile.cli.making import corpus, grow, pretrain, quantize, tokenizer
+from bert_mobile.cli.making import convert, corpus, grow, pretrain, quantize, tokenizer
 from bert_mobile.errors import BertMobileError
 
 INTERRUPTED = 130
@@ -50,6 +51,7 @@ COMMANDS: Sequence[click.Command] = (
     grow,
     pretrain,
     quantize,
+    convert,
     evaluate,
 )
 for _command in COMMANDS:
@@ -60,23 +62,46 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 2 wrong usage or input, 1 a run that failed."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _show_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that cannot show a word spells it out
+            stream.reconfigure(errors="backslashreplace")
     try:
         cli.main(words, prog_name="bert-mobile", standalone_mode=False)
-    except BertMobileError as error:
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())  # `bert-mobile` alone asks what there is
+    except _EXPECTED as error:
         if "--debug" in words:
             raise
-        _fail(error.message, error.hint, error.exit_code)
-    except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
-        _fail(error.format_message(), f"{where or 'bert-mobile'} --help", 2)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", "nothing unfinished was left under a final name", INTERRUPTED)
-    except OSError as error:
-        if "--debug" in words:
-            raise
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        _fail(what, "check the path, its permissions and the free space", 1)
+        _fail(*_explained(error))
     sys.exit(0)
+
+
+_EXPECTED = (
+    BertMobileError,
+    click.ClickException,
+    click.Abort,
+    KeyboardInterrupt,
+    MemoryError,
+    OSError,
+)
+
+
+def _explained(error: BaseException) -> tuple[str, str, int]:
+    """Return message, hint and exit status of an error that is the user's to deal with."""
+    match error:
+        case BertMobileError():
+            return error.message, error.hint, error.exit_code
+        case click.UsageError():
+            where = error.ctx.command_path if error.ctx else "bert-mobile"
+            return error.format_message(), f"{where} --help", 2
+        case click.ClickException():
+            return error.format_message(), "bert-mobile --help", 2
+        case MemoryError():
+            return "there is not enough memory", "use a smaller batch size, or fewer --workers", 1
+        case OSError():
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            return what, "check the path, its permissions and the free space", 1
+    return "interrupted", "nothing unfinished was left under a final name", INTERRUPTED
 
 
 def _fail(message: str, hint: str, exit_code: int) -> NoReturn:

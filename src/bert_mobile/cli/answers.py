@@ -7,6 +7,7 @@ import click
 import bert_mobile
 from bert_mobile.cli.output import (
     as_json,
+    batch_size_option,
     example,
     model_option,
     show,
@@ -24,6 +25,7 @@ from bert_mobile.errors import InputError
 @click.option("--targets", metavar="A,B", help="Rank these words only.")
 @model_option
 @threads_option
+@batch_size_option
 @as_json
 def fill_mask(
     texts: tuple[str, ...],
@@ -31,13 +33,14 @@ def fill_mask(
     targets: str | None,
     model: str,
     threads: int | None,
+    batch_size: int,
     as_json: bool,
 ) -> None:
     """Say which words fit at each [MASK]; TEXT `-` reads one text a line."""
     wanted = [word.strip() for word in targets.split(",")] if targets else None
     session = bert_mobile.load(model, threads=threads)
     for chunk in text_chunks(texts):
-        answers: Any = session.fill_mask(chunk, top_k=top_k, targets=wanted)
+        answers: Any = session.fill_mask(chunk, top_k=top_k, targets=wanted, batch_size=batch_size)
         # As in transformers, the answer to a list of one text is that text's own.
         for text, answer in zip(chunk, [answers] if len(chunk) == 1 else answers, strict=True):
             if as_json:
@@ -64,12 +67,14 @@ def _show_masks(answer: Any) -> None:
 @click.argument("second", metavar="B")
 @model_option
 @threads_option
+@batch_size_option
 @as_json
 def next_sentence(
     first: str,
     second: str,
     model: str,
     threads: int | None,
+    batch_size: int,
     as_json: bool,
 ) -> None:
     """Give the probability that sentence B follows sentence A.
@@ -88,7 +93,9 @@ def next_sentence(
                     f"a line has {len(pair)} fields, expected A, a tab and B",
                     hint="separate the two sentences of a line by one tab",
                 )
-        answers = session.next_sentence([a for a, _ in pairs], [b for _, b in pairs])
+        answers = session.next_sentence(
+            [a for a, _ in pairs], [b for _, b in pairs], batch_size=batch_size
+        )
         for answer in answers:
             _show_probability(answer, as_json)
 
@@ -104,12 +111,15 @@ def _show_probability(probability: float, as_json: bool) -> None:
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT…")
 @model_option
 @threads_option
+@batch_size_option
 @as_json
-def embed(texts: tuple[str, ...], model: str, threads: int | None, as_json: bool) -> None:
+def embed(
+    texts: tuple[str, ...], model: str, threads: int | None, batch_size: int, as_json: bool
+) -> None:
     """Print a vector for each text: the mean of its tokens' last hidden states."""
     session = bert_mobile.load(model, threads=threads)
     for chunk in text_chunks(texts):
-        for vector in session.embed(chunk).tolist():
+        for vector in session.embed(chunk, batch_size=batch_size).tolist():
             if as_json:
                 show(vector)
             else:
@@ -122,12 +132,17 @@ def embed(texts: tuple[str, ...], model: str, threads: int | None, as_json: bool
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT…")
 @model_option
 @threads_option
+@batch_size_option
 @as_json
-def score(texts: tuple[str, ...], model: str, threads: int | None, as_json: bool) -> None:
+def score(
+    texts: tuple[str, ...], model: str, threads: int | None, batch_size: int, as_json: bool
+) -> None:
     """Print the pseudo-log-likelihood of each text: higher (nearer 0) is likelier."""
     session = bert_mobile.load(model, threads=threads)
     for chunk in text_chunks(texts):
-        for text, value in zip(chunk, session.score(chunk).tolist(), strict=True):
+        for text, value in zip(
+            chunk, session.score(chunk, batch_size=batch_size).tolist(), strict=True
+        ):
             if as_json:
                 show({"text": text, "score": value})
             else:

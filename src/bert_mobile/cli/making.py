@@ -1,6 +1,5 @@
 """Commands that make things: corpus, tokenizer, grow, pretrain, quantize."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -130,9 +129,12 @@ def tokenizer() -> None:
 @as_json
 def train(source: Path, out: Path, vocab_size: int, as_json: bool) -> None:
     """Train uncased WordPiece on a built corpus, or on any source `corpus build` reads."""
+    from bert_mobile.corpus import read_sentences
+    from bert_mobile.files import refuse_nested
     from bert_mobile.tokenizer import train_tokenizer
 
-    made = train_tokenizer(source, out, vocabulary_size=vocab_size)
+    refuse_nested(out, [source])
+    made = train_tokenizer(read_sentences(source), out, vocabulary_size=vocab_size)
     if made.vocabulary_size < made.asked_size:
         click.echo(
             f"warning: {source} has words for {made.vocabulary_size:,} pieces only, "
@@ -164,10 +166,10 @@ def grow(
 ) -> None:
     """Grow one of the nine sizes out of a smaller trained BERT, to pretrain it from there."""
     from bert_mobile.model.config import BertConfig
-    from bert_mobile.tokenizer import load_tokenizer
+    from bert_mobile.tokenizer import id_count, load_tokenizer
     from bert_mobile.train.grow import grow as run
 
-    size = load_tokenizer(tokenizer).get_vocab_size()
+    size = id_count(load_tokenizer(tokenizer))
     config = BertConfig.of_variant(variant, vocab_size=size)
     report = run(source, out, config=config, tokenizer=tokenizer, corpus=corpus)
     if as_json:
@@ -210,13 +212,31 @@ def pretrain(
 
     report = run(settings, out or Path("runs") / recipe.stem, resume=resume is not None)
     if as_json:
-        facts = {**asdict(report), "folder": str(report.folder), "curve": str(report.curve)}
-        show(facts)
+        show(report.to_json())
         return
     if report.resumed_from is not None:
         click.echo(f"resumed from step {report.resumed_from}")
     click.echo(table(report.metrics.items(), ("at the end", "")))
-    click.echo(f"{report.folder}: the checkpoint; {report.curve}: the curve")
+    click.echo(f"{report.folder}: the checkpoint, its record and its curve")
+
+
+@click.command("convert", epilog=example("bert-mobile convert default --out runs/float"))
+@click.argument("model", metavar="MODEL")
+@click.option("--out", required=True, type=FOLDER, help="Folder to make.")
+@as_json
+def convert(model: str, out: Path, as_json: bool) -> None:
+    """Turn a quantized model back into a float checkpoint, for transformers or more training.
+
+    The weights are the rounded ones. MODEL is `default`, a folder, or a repository on the Hub.
+    """
+    from bert_mobile.hub import resolve
+    from bert_mobile.quantize import unpack_checkpoint
+
+    unpack_checkpoint(resolve(model), out)
+    if as_json:
+        show({"folder": str(out)})
+    else:
+        click.echo(f"{out}: a float32 checkpoint")
 
 
 @click.command(

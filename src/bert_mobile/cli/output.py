@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from bert_mobile.errors import InputError
+
 Item = TypeVar("Item")
 
 LINES_AT_ONCE = 256
@@ -27,6 +29,10 @@ threads_option = click.option(
 )
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PATH = click.Path(path_type=Path)
+batch_size_option = click.option(
+    "--batch-size", default=32, show_default=True, type=click.IntRange(min=1), metavar="N",
+    help="Texts that go through the network together.",
+)  # fmt: skip
 
 
 def example(*lines: str) -> str:
@@ -43,12 +49,23 @@ def text_chunks(words: Iterable[str]) -> Iterator[list[str]]:
     # Bytes that are no UTF-8 become lone surrogates, which the model refuses with a reason.
     decoded = (line.decode("utf-8", "surrogateescape") for line in sys.stdin.buffer)
     lines = (line.rstrip("\r\n") for line in decoded)
-    yield from _chunks((line for line in lines if line.strip()), LINES_AT_ONCE)
+    yield from _chunks(_not_blank(lines), LINES_AT_ONCE)
+
+
+def _not_blank(lines: Iterable[str]) -> Iterator[str]:
+    """Refuse blank lines: answers must stay beside the lines they belong to."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise InputError(
+                f"line {number} of standard input is blank, expected a text on every line",
+                hint="leave blank lines out: grep . FILE | bert-mobile …",
+            )
+        yield line
 
 
 def show(value: Any) -> None:
     """Print one JSON document on a line of its own."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def table(rows: Iterable[Iterable[Any]], heads: Iterable[str]) -> str:
@@ -67,6 +84,8 @@ def table(rows: Iterable[Iterable[Any]], heads: Iterable[str]) -> str:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1 else f"{value:,.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -46,6 +46,7 @@ from bert_mobile.corpus.wikipedia import LONGEST_PAGE
 from bert_mobile.errors import InputError
 from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256, write_json
 from bert_mobile.progress import progress
+from bert_mobile.tokenizer import load_tokenizer
 
 CHUNK_CHARACTERS = 1_000_000
 """Text that a worker is given at once, or one document where that is longer."""
@@ -101,14 +102,13 @@ def build_corpus(
     """
     started = time.perf_counter()
     settings = _Settings(workers, held_out, text_field, shard_bytes)
-    _refuse_nested(sources, out)
-    refuse_foreign_folder(out, MANIFEST)
+    refuse_foreign_folder(out, is_corpus, inputs=[*sources, tokenizer])
     libraries = shaping_versions()
     Encoder(tokenizer)  # refuses a bad one before the long work
     reading = Reading()
     files = find_files(sources, reading.dropped)
     with atomic_folder(out) as folder:
-        shutil.copyfile(_tokenizer_file(tokenizer), folder / "tokenizer.json")
+        _copy_tokenizer(tokenizer, folder)
         names, totals = _write_text(files, folder, reading, settings)
         manifest: dict[str, Any] = {
             "format": FORMAT,
@@ -143,7 +143,7 @@ def tokenize_corpus(corpus: Path, tokenizer: Path, *, workers: int = 1) -> dict[
     for reason in (NO_PIECES, NO_SENTENCES):
         manifest["dropped"].pop(reason, None)
     with atomic_folder(corpus) as folder:
-        shutil.copyfile(_tokenizer_file(tokenizer), folder / "tokenizer.json")
+        _copy_tokenizer(tokenizer, folder)
         for name in (name for split in SPLITS for name in names[split]):
             _link(corpus / f"{name}.jsonl.zst", folder / f"{name}.jsonl.zst")
         _write_tokens(folder, names, manifest, workers)
@@ -208,17 +208,6 @@ class _Settings:
 def _refuse_workers(workers: int) -> None:
     if workers < 1:
         raise InputError(f"workers is {workers}, expected 1 or more", hint="try --workers 1")
-
-
-def _refuse_nested(sources: Sequence[Path], out: Path) -> None:
-    """Refuse to read what will be replaced, or at the next run what this one wrote."""
-    target = out.resolve()
-    for source in (path.resolve() for path in sources):
-        if target == source or target in source.parents or source in target.parents:
-            raise InputError(
-                f"the output {out} and the source {source} lie inside each other",
-                hint="give --out a folder outside of the sources",
-            )
 
 
 def _write_text(
@@ -319,8 +308,12 @@ def _totals(encoded: list[Encoded]) -> dict[str, Any]:
     }
 
 
-def _tokenizer_file(path: Path) -> Path:
-    return path / "tokenizer.json" if path.is_dir() else path
+def _copy_tokenizer(source: Path, folder: Path) -> None:
+    path = source / "tokenizer.json" if source.is_dir() else source
+    if path.is_file():
+        shutil.copyfile(path, folder / "tokenizer.json")
+    else:  # of vocab.txt alone
+        load_tokenizer(source).save(str(folder / "tokenizer.json"))
 
 
 def _link(source: Path, target: Path) -> None:

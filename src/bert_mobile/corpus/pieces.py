@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bert_mobile.corpus.shards import read_text_shard
 from bert_mobile.errors import InputError
-from bert_mobile.tokenizer import load_tokenizer
+from bert_mobile.tokenizer import id_count, load_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,7 +52,7 @@ class Encoder:
         _check(self._tokenizer, path)
         # A "[MASK]" in a text is four characters and a word, not the token.
         self._tokenizer.encode_special_tokens = True
-        self.vocabulary_size = self._tokenizer.get_vocab_size()
+        self.vocabulary_size = id_count(self._tokenizer)
         """Pieces, special tokens included."""
         self._remembered: dict[str, bytes] = {}
 
@@ -73,7 +73,7 @@ class Encoder:
 
 
 def _check(tokenizer: "Tokenizer", path: Path) -> None:
-    size = max(tokenizer.get_vocab().values()) + 1
+    size = id_count(tokenizer)
     if size > LARGEST_VOCABULARY:
         raise InputError(
             f"{path} has {size:,} pieces, expected at most {LARGEST_VOCABULARY:,}",

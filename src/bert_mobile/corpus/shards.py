@@ -15,7 +15,7 @@ same order, less those of which the tokenizer leaves nothing. No sentence and no
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -25,12 +25,15 @@ from bert_mobile.corpus.libraries import library
 from bert_mobile.corpus.sources import FORMAT, MANIFEST
 from bert_mobile.corpus.streams import open_stream
 from bert_mobile.errors import ArtifactError
-from bert_mobile.files import read_json
+from bert_mobile.files import read_json, sha256
 
 VERSION = 1
 """Version of the folder's format."""
 
 SPLITS = ("train", "held_out")
+PARTS = ("tokens", "sentences", "documents")
+"""The arrays of a token shard."""
+
 SHARD_BYTES = 16_000_000
 """Text after which a shard is closed: enough to compress well, little enough to hold in memory."""
 
@@ -98,7 +101,10 @@ def read_text_shard(path: Path) -> Iterator[list[str]]:
 
 
 def read_manifest(corpus: Path) -> dict[str, Any]:
-    """Return the manifest of a corpus. Raises `ArtifactError` where the folder is none of ours."""
+    """Return the manifest of a corpus, with all that later stages look up in it.
+
+    Raises `ArtifactError` where the folder is none of ours or the manifest is damaged.
+    """
     manifest = read_json(corpus / MANIFEST, "the manifest of a corpus")
     if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
         raise ArtifactError(
@@ -106,4 +112,37 @@ def read_manifest(corpus: Path) -> dict[str, Any]:
             f" {manifest.get('version')!r}, expected {FORMAT!r}, version {VERSION}",
             hint="build the corpus with this version of bert-mobile",
         )
+    splits = manifest.get("splits")
+    whole = {
+        "splits": isinstance(splits, dict) and all(_is_split(splits.get(s)) for s in SPLITS),
+        "dropped": _maps_to(int, manifest.get("dropped")),
+        "tokenizer": isinstance(manifest.get("tokenizer"), dict),
+        "files": _maps_to(str, manifest.get("files")),
+    }
+    for part in (part for part, is_whole in whole.items() if not is_whole):
+        raise ArtifactError(
+            f"{corpus / MANIFEST} has no proper {part!r}, expected the manifest of a corpus",
+            hint="the file is damaged; build the corpus anew",
+        )
     return manifest
+
+
+def check_files(corpus: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Hold files of a corpus against the manifest's hashes; raises `ArtifactError` naming one."""
+    for name in names:
+        path = corpus / name
+        if not path.is_file() or sha256(path) != manifest["files"].get(name):
+            raise ArtifactError(
+                f"{path} is missing or damaged: {MANIFEST} has another SHA-256 for it",
+                hint="copy the corpus again from its source, or build it anew",
+            )
+
+
+def _is_split(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("shards"), list):
+        return False
+    return all(isinstance(name, str) for name in value["shards"])
+
+
+def _maps_to(kind: type, value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, kind) for each in value.values())

@@ -30,7 +30,8 @@ _DROPPED_TAGS = {
 
 _LIST_TAGS = {"li", "dt", "dd"}
 
-_DROPPED_LINK = re.compile(r"\s*:?\s*(file|image|category|media|[a-z]{2,3}(-[a-z]+)*)\s*:", re.I)
+_DROPPED_LINK = re.compile(r"\s*((?i:file|image|category|media)|[a-z]{2,3}(-[a-z]+)*)\s*:")
+"""Namespaces that show no text, and other languages; a colon before them makes a plain link."""
 
 _LIST_MARK = "\x00"
 """Stands where a list item began; its line is dropped."""
@@ -121,13 +122,19 @@ def _collect(code: Any, parts: list[str]) -> None:
             case "HTMLEntity":
                 parts.append(node.normalize())
             case "Wikilink" if not _DROPPED_LINK.match(str(node.title)):
-                _collect(node.text or node.title, parts)
+                parts.append(_shown(node))
             case "ExternalLink" if node.title:
                 _collect(node.title, parts)
             case "Tag":
                 _collect_tag(node, parts)
             case "Heading":
                 parts.append("\n")
+
+
+def _shown(link: Any) -> str:
+    words: list[str] = []
+    _collect(link.text or link.title, words)
+    return "".join(words) if link.text else "".join(words).lstrip().removeprefix(":")
 
 
 def _collect_tag(tag: Any, parts: list[str]) -> None:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 import bert_mobile
 from bert_mobile.errors import InputError
 from bert_mobile.examples import Batch, Corpus, PairSampler
-from bert_mobile.files import sha256
 from bert_mobile.progress import progress
 from bert_mobile.quantize.interface import LOGITS, NEXT_SENTENCE
 from bert_mobile.runtime.batches import Batch as RuntimeBatch
+from bert_mobile.runtime.model import log_probability
 from bert_mobile.runtime.sessions import Session
+from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 
 SEED = 0
 SEQUENCE_LENGTH, BATCH_SIZE = 128, 16
@@ -38,8 +39,8 @@ class LanguageModelJudgement:
     """Part of the asked tokens that the model ranks first."""
     top_5_accuracy: float
     """Part of them among the model's first five."""
-    next_sentence_accuracy: float
-    """Part of the pairs rightly told to follow or not; NaN for a model without that head."""
+    next_sentence_accuracy: float | None
+    """Part of the pairs rightly told to follow or not; None for a model without that head."""
     masked_tokens: int
     """Number of tokens asked for."""
     pairs: int
@@ -50,16 +51,17 @@ def evaluate_masked_tokens(
 ) -> LanguageModelJudgement:
     """Judge a model (as `bert_mobile.load` takes it) on the held-out split of a built corpus.
 
-    Raises `InputError` where the model's tokenizer is not the corpus's.
+    Raises `InputError` where the model's tokenizer cuts otherwise than the corpus's.
     """
+    held_out = Corpus(corpus, "held_out")
     loaded = bert_mobile.load(model, threads=threads)
-    if sha256(loaded.folder / "tokenizer.json") != sha256(corpus / "tokenizer.json"):
+    if not same_tokenizer(loaded.tokenizer, load_tokenizer(corpus)):
         raise InputError(
             f"{corpus} was encoded with another tokenizer than the model's",
             hint=f"bert-mobile corpus tokenize {corpus} --tokenizer {loaded.folder}",
         )
     sampler = PairSampler(
-        Corpus(corpus, "held_out"),
+        held_out,
         seed=SEED,
         sequence_length=min(SEQUENCE_LENGTH, loaded.config.max_position_embeddings),
         batch_size=min(BATCH_SIZE, pairs),
@@ -77,7 +79,7 @@ def evaluate_masked_tokens(
         perplexity=math.exp(loss / asked),
         top_1_accuracy=first / asked,
         top_5_accuracy=among_five / asked,
-        next_sentence_accuracy=told / count,
+        next_sentence_accuracy=None if math.isnan(told) else told / count,
         masked_tokens=int(asked),
         pairs=int(count),
     )
@@ -88,11 +90,10 @@ def _judge(session: Session, batch: Batch) -> NDArray[np.float64]:
     ids = RuntimeBatch(batch.input_ids, batch.attention_mask.astype(np.int64), batch.token_type_ids)
     logits = session.run(LOGITS, ids, batch.positions).astype(np.float64)  # (M, V)
     of_target = logits[np.arange(len(logits)), batch.targets]
-    top = logits.max(axis=1)
-    loss = top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - of_target
     better = (logits > of_target[:, None]).sum(axis=1)
     told = math.nan
     if NEXT_SENTENCE in session.outputs:
         told = int((session.run(NEXT_SENTENCE, ids).argmax(axis=1) == batch.is_random).sum())
-    sums = [loss.sum(), (better < 1).sum(), (better < 5).sum(), len(logits), told]
+    loss = -log_probability(logits, batch.targets).sum()
+    sums = [loss, (better < 1).sum(), (better < 5).sum(), len(logits), told]
     return np.array([*sums, len(batch.is_random)], dtype=np.float64)

@@ -3,7 +3,6 @@
 Dimensions are named in `encoder`; here also M, the number of masked tokens in the batch.
 """
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -89,11 +88,6 @@ class BertForPretraining(nn.Module):
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
         state = from_huggingface(tensors, self.config.num_hidden_layers)
         self.load_state_dict({**self.state_dict(), **state})
-
-
-def uniform_loss(config: BertConfig) -> float:
-    """Return the masked-token loss, in nats, of a network that has learned nothing."""
-    return math.log(config.vocab_size)
 
 
 def _initialize(module: nn.Module) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bert_mobile.checkpoint import (
-    WEIGHTS,
     ancestry,
     copy_tokenizer,
     expected_shapes,
+    made_as,
     read_weights,
     verify,
     write_checkpoint,
@@ -40,6 +40,9 @@ from bert_mobile.tokenizer import load_tokenizer
 if TYPE_CHECKING:
     from bert_mobile.quantize.graph import Weights
 
+KIND, UNPACKED = "quantized model", "unpacked checkpoint"
+"""What provenance calls the results."""
+
 # Two rows each: a few kilobytes that are not worth rounding.
 _KEPT_FLOAT = ("bert.embeddings.token_type_embeddings.weight", "cls.seq_relationship.weight")
 
@@ -55,7 +58,7 @@ def quantize(
     layout is too large (it says how many bytes would do), `ArtifactError` where `folder` is no
     whole float checkpoint or `out` holds something else, `RunError` where the disk fills up.
     """
-    refuse_foreign_folder(out, REPORT)
+    refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
     config = BertConfig.read(folder)
     weights = _useful(read_weights(folder, config), config)
     energies, menus = _measure(folder, config, weights, calibration)
@@ -104,10 +107,10 @@ def unpack_checkpoint(folder: Path, out: Path) -> None:
     activations in ONNX Runtime's kernels. Raises `ArtifactError` where `folder` is damaged or lacks
     one of the heads, or `out` holds something else.
     """
-    refuse_foreign_folder(out, WEIGHTS)
+    refuse_foreign_folder(out, made_as(UNPACKED), inputs=[folder])
     config = BertConfig.read(folder)
     weights = dequantize(folder)
-    facts = {"parents": ancestry(folder, QUANTIZED)}
+    facts = {"kind": UNPACKED, "parents": ancestry(folder, QUANTIZED)}
     with atomic_folder(out) as scratch:
         write_checkpoint(scratch, config, weights, folder, facts)
 
@@ -219,6 +222,7 @@ def _parents_card(folder: Path) -> str:
 def _facts(folder: Path, max_bytes: int, calibration: Path | None) -> dict[str, Any]:
     """Return where the artifact comes from."""
     return {
+        "kind": KIND,
         "parents": ancestry(folder),
         "max_bytes": max_bytes,
         "calibration": None if calibration is None else sha256(calibration),

@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
-from bert_mobile.errors import InputError
+from bert_mobile.errors import InputError, MissingExtraError
 from bert_mobile.model.config import BertConfig
 from bert_mobile.progress import progress
 from bert_mobile.quantize.graph import build_graph
 from bert_mobile.quantize.interface import INPUTS, POSITIONS
 from bert_mobile.quantize.pack import FloatArray
+
+try:
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
+except ImportError:
+    raise MissingExtraError("onnx", "export") from None
 
 MAX_LINES = 256
 MAX_TOKENS = 128

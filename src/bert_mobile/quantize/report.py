@@ -99,7 +99,7 @@ def card(
     head, text = _HEAD, parents_card
     if parents_card.startswith("---\n") and "\n---\n" in parents_card[4:]:
         head, _, text = parents_card[4:].partition("\n---\n")
-        head = f"---\n{head}\n---\n"
+        head = f"---\n{_merged(head)}---\n"
     ours = _CARD.format(
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
@@ -114,6 +114,24 @@ def card(
         sha256=facts["parents"][-1]["sha256"],
     )
     return f"{head}{ours}\n{text.lstrip()}" if text else head + ours
+
+
+def _merged(head: str) -> str:
+    """Return a parent's YAML head with our two tags, without the library that it was for."""
+    lines = [line for line in head.splitlines() if not line.startswith("library_name:")]
+    found = [number for number, line in enumerate(lines) if line.startswith("tags:")]
+    start = found[0] if found else len(lines)
+    stop = start + 1
+    while stop < len(lines) and lines[stop].lstrip().startswith("- "):
+        stop += 1
+    inline = "".join(lines[start : start + 1]).removeprefix("tags:").strip().strip("[]")
+    items = [
+        *inline.split(","),
+        *(line.lstrip().removeprefix("- ") for line in lines[start + 1 : stop]),
+    ]
+    tags = dict.fromkeys(item.strip().strip("'\"") for item in [*items, "quantized", "onnx"])
+    lines[start:stop] = ["tags:", *(f"- {tag}" for tag in tags if tag)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def folder_bytes(folder: Path) -> int:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from bert_mobile.runtime.model import Model
 
 __all__ = ["load"]
 
 
-def load(model: str = "default", *, threads: int | None = None) -> Model:
+def load(model: str | PathLike[str] = "default", *, threads: int | None = None) -> Model:
     """Load a model ready to answer.
 
     `model` is `"default"`, a folder, or a name on the Hugging Face Hub (see `hub.resolve`). In a
@@ -24,12 +26,13 @@ def load(model: str = "default", *, threads: int | None = None) -> Model:
     processor threads of one call (None: as many as there are cores). Raises `ArtifactError` where
     there is no such model or it is damaged, `InputError` where `threads` is less than 1.
     """
-    from bert_mobile.checkpoint import TOKENIZER_FILES, verify
+    from bert_mobile.checkpoint import verify
     from bert_mobile.hub import resolve
     from bert_mobile.model.config import BertConfig
     from bert_mobile.runtime.model import Model
     from bert_mobile.runtime.sessions import open_session
     from bert_mobile.runtime.text import TextEncoder
+    from bert_mobile.tokenizer import TOKENIZER_FILES
 
     folder = resolve(model)
     verify(folder, ["config.json", *TOKENIZER_FILES])

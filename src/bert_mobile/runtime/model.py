@@ -166,7 +166,7 @@ class Model:
             places = np.array([row * width + place for row, (_, place) in enumerate(chosen)])
             logits = self._session.run(LOGITS, batch, places).astype(np.float64)  # B V
             truth = [sequences[index].ids[place] for index, place in chosen]
-            np.add.at(totals, [index for index, _ in chosen], _log_probability(logits, truth))
+            np.add.at(totals, [index for index, _ in chosen], log_probability(logits, truth))
         return totals
 
     def _batches(
@@ -242,7 +242,9 @@ def _best(probabilities: FloatArray, wanted: IntArray | None, top_k: int) -> Int
     return candidates[np.argsort(-values, kind="stable")]
 
 
-def _log_probability(logits: NDArray[np.float64], tokens: list[int]) -> NDArray[np.float64]:
+def log_probability(
+    logits: NDArray[np.float64], tokens: Sequence[int] | IntArray
+) -> NDArray[np.float64]:
     """Return the log-probability (B,) of one token in each row of logits (B, V)."""
     peak = logits.max(axis=1)
     total = peak + np.log(np.exp(logits - peak[:, None]).sum(axis=1))

@@ -120,8 +120,9 @@ class OnnxSession:
 def open_session(folder: Path, config: BertConfig, *, threads: int | None = None) -> OnnxSession:
     """Open the network in `folder`, after checking its hash against `provenance.json`.
 
-    From a float checkpoint the same graph is built in memory. Raises `ArtifactError` where there is
-    no network or it is damaged, `MissingExtraError` where the package `onnx` is missing.
+    From a float checkpoint the same graph is built in memory; heads of other tasks are left out
+    with a warning. Raises `ArtifactError` where there is no network or it is damaged,
+    `MissingExtraError` where the package `onnx` is missing.
     """
     path = find_model(folder)
     if path.name != WEIGHTS:
@@ -129,7 +130,8 @@ def open_session(folder: Path, config: BertConfig, *, threads: int | None = None
         return OnnxSession(path, path, threads=threads)
     from bert_mobile.quantize.graph import build_graph
 
-    model = build_graph(config, read_weights(folder, config)).SerializeToString()
+    weights = read_weights(folder, config, skip_foreign_heads=True)
+    model = build_graph(config, weights).SerializeToString()
     return OnnxSession(model, path, threads=threads)
 
 

@@ -10,7 +10,7 @@ from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.files import read_json
 from bert_mobile.model.config import BertConfig
 from bert_mobile.runtime.batches import Tokens
-from bert_mobile.tokenizer import load_tokenizer
+from bert_mobile.tokenizer import id_count, load_tokenizer
 
 # What transformers' decoding tidies up where tokenizer_config.json asks for it.
 _TIDY = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'"} | {
@@ -28,7 +28,7 @@ class TextEncoder:
     def __init__(self, folder: Path, config: BertConfig) -> None:
         """Read the tokenizer; raises `ArtifactError` where it is missing, damaged or too large."""
         self.tokenizer: Tokenizer = load_tokenizer(folder)
-        size = self.tokenizer.get_vocab_size()
+        size = id_count(self.tokenizer)
         if size > config.vocab_size:
             raise ArtifactError(
                 f"the tokenizer in {folder} has {size} pieces, expected at most the "

@@ -36,7 +36,10 @@ from bert_mobile.files import atomic_folder, refuse_foreign_folder
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.encoder import Attention, Encoder, Layer
 from bert_mobile.model.heads import INITIALIZER_RANGE, BertForPretraining
-from bert_mobile.tokenizer import load_tokenizer
+from bert_mobile.tokenizer import id_count, load_tokenizer
+
+GROWN = "grown checkpoint"
+"""What provenance calls the result."""
 
 CALIBRATION_SEQUENCES, CALIBRATION_LENGTH = 512, 64
 COUNTED_DOCUMENTS, COUNTED_SENTENCES = 5_000, 20
@@ -72,14 +75,14 @@ def grow(
     text for the regressions and the frequencies that the output bias starts from. Raises
     `InputError` where the target is smaller than the source in any dimension.
     """
-    refuse_foreign_folder(out, "config.json")
+    refuse_foreign_folder(out, checkpoint.made_as(GROWN), inputs=[source, tokenizer, corpus])
     torch.manual_seed(seed)
     old_config = BertConfig.read(source)
     _refuse_shrinking(old_config, config)
     old_words, new_words = load_tokenizer(source), load_tokenizer(tokenizer)
-    if new_words.get_vocab_size() != config.vocab_size:
+    if id_count(new_words) != config.vocab_size:
         raise InputError(
-            f"{tokenizer} has {new_words.get_vocab_size()} pieces, expected {config.vocab_size}",
+            f"{tokenizer} has {id_count(new_words)} pieces, expected {config.vocab_size}",
             hint="give a tokenizer of the model's size",
         )
     weights = checkpoint.read_weights(source, old_config)
@@ -97,6 +100,7 @@ def grow(
     new.masked_tokens.bias.copy_(_log_frequencies(corpus, new_words))
     report = GrowReport(source.name, matched, config.vocab_size, errors)
     facts = {
+        "kind": GROWN,
         "parents": checkpoint.ancestry(source),
         "grow": report.to_json(),
     }
@@ -141,7 +145,7 @@ def _translated_rows(
 ) -> tuple[Tensor, int]:
     """Return a row for every piece of the new vocabulary, and how many the old one has too."""
     known: dict[str, int] = old_words.get_vocab()
-    rows = torch.empty(new_words.get_vocab_size(), table.shape[1])
+    rows = torch.zeros(id_count(new_words), table.shape[1])
     matched = 0
     for piece, index in new_words.get_vocab().items():
         parts = [known[piece]] if piece in known else _split(piece, known)
@@ -368,7 +372,7 @@ def _calibration_ids(corpus: Path, tokenizer: Tokenizer) -> Tensor:
 
 def _log_frequencies(corpus: Path, tokenizer: Tokenizer) -> Tensor:
     """Return log p(piece), add-one smoothed, over the beginnings of many documents."""
-    counts: NDArray[np.int64] = np.ones(tokenizer.get_vocab_size(), np.int64)
+    counts: NDArray[np.int64] = np.ones(id_count(tokenizer), np.int64)
     for ids in islice(_encoded(corpus, tokenizer), COUNTED_DOCUMENTS):
         np.add.at(counts, ids, 1)
     return torch.from_numpy(np.log(counts / counts.sum())).float()

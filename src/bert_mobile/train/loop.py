@@ -157,7 +157,8 @@ def _step(
     if not torch.isfinite(norm):
         raise RunError(
             f"the loss is {total} and the gradient's norm {float(norm)} at step {position.step}",
-            hint="lower learning_rate, or use precision fp32; then resume from the last checkpoint",
+            hint="begin a new run with initialize_from = the last checkpoint, and a lower "
+            "learning_rate or precision fp32",
         )
     optimizer.step()
     position.step += 1
@@ -193,9 +194,7 @@ def _multiplies_bf16(device: torch.device) -> bool:
     """Tell whether bf16 products are native; emulated ones are many times slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.backends.mkldnn.is_available() and bool(
-        torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _hold_memory() -> None:

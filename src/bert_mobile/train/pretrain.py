@@ -5,7 +5,6 @@ OUT/recipe.json, metrics.jsonl, curve.png                               the reco
 OUT/checkpoints/                                                        see `state`
 """
 
-import hashlib
 import platform
 import sys
 from dataclasses import asdict, dataclass
@@ -18,11 +17,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from bert_mobile import checkpoint
-from bert_mobile.errors import InputError
+from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.examples import Batch, Corpus, PairSampler
-from bert_mobile.files import atomic_folder, sha256, write_json
+from bert_mobile.files import (
+    atomic_folder,
+    read_json,
+    refuse_foreign_folder,
+    sha256,
+    write_json,
+)
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForPretraining
+from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 from bert_mobile.train import state
 from bert_mobile.train.loop import Loss, make_optimizer, train
 from bert_mobile.train.recipe import Recipe
@@ -44,7 +50,13 @@ class PretrainReport:
     """Step of the checkpoint that the run went on from."""
     metrics: dict[str, Any]
     """The last line of the record: counters and held-out figures."""
-    curve: Path
+    curve: Path | None
+    """The picture; None where matplotlib is missing."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        curve = None if self.curve is None else str(self.curve)
+        return {**asdict(self), "folder": str(self.folder), "curve": curve}
 
 
 def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> PretrainReport:
@@ -53,7 +65,10 @@ def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> PretrainRepo
     Raises `InputError` where `out` holds a run already and `resume` is false, or the recipe, corpus
     and starting checkpoint do not fit together; `RunError` where the run cannot go on.
     """
-    if not resume and (state.saved(out) or (out / "config.json").exists()):
+    refuse_foreign_folder(
+        out, _is_run, inputs=[Path(p) for p in (recipe.corpus, recipe.initialize_from) if p]
+    )
+    if not resume and (out / RECIPE).exists():
         raise InputError(
             f"{out} holds a run already", hint="go on with --resume auto, or give a new --out"
         )
@@ -160,6 +175,7 @@ class Pretraining:
     def _facts(self, figures: dict[str, Any]) -> dict[str, Any]:
         machine = torch.cuda.get_device_name() if self.device.type == "cuda" else _processor()
         return {
+            "kind": "pre-trained checkpoint",
             "parents": self.parents,
             "recipe": asdict(self.recipe),
             "corpus": {"manifest_sha256": self.identity.corpus},
@@ -168,6 +184,14 @@ class Pretraining:
             "torch": torch.__version__,
             "python": platform.python_version(),
         }
+
+
+def _is_run(folder: Path) -> bool:
+    """Tell whether a folder holds a run of ours, finished or not."""
+    try:
+        return {"variant", "phases"} <= read_json(folder / RECIPE, "a recipe").keys()
+    except ArtifactError:
+        return False
 
 
 def _shape(recipe: Recipe, corpus: Corpus) -> BertConfig:
@@ -200,8 +224,7 @@ def _start(model: BertForPretraining, recipe: Recipe) -> list[dict[str, Any]]:
                 f"{getattr(model.config, name)}",
                 hint="choose the variant of the starting checkpoint",
             )
-    tokenizers = [_digest(each / "tokenizer.json") for each in (folder, Path(recipe.corpus))]
-    if tokenizers[0] != tokenizers[1]:
+    if not same_tokenizer(load_tokenizer(folder), load_tokenizer(Path(recipe.corpus))):
         raise InputError(
             f"{folder} and {recipe.corpus} have different tokenizers",
             hint="bert-mobile corpus tokenize CORPUS --tokenizer DIR",
@@ -221,10 +244,6 @@ def _held_out(recipe: Recipe) -> PairSampler | None:
         sequence_length=max(phase.sequence_length for phase in recipe.phases),
         batch_size=min(phase.batch_size for phase in recipe.phases),
     )
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _processor() -> str:

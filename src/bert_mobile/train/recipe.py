@@ -19,6 +19,7 @@ from bert_mobile.variants import VARIANTS
 
 Section = TypeVar("Section")
 
+_SHAPELESS = ("corpus", "log_every", "evaluate_every", "evaluation_batches", "save_every")
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
@@ -114,8 +115,12 @@ class Recipe:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that shapes the weights: a run resumes only with the recipe it began with."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        """Hash of all that shapes the weights: a run resumes only with the recipe it began with.
+
+        Where the corpus lies, and how often the run is looked at and saved, shape nothing.
+        """
+        shaping = {k: v for k, v in asdict(self).items() if k not in _SHAPELESS}
+        text = json.dumps(shaping, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

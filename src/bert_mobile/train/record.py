@@ -1,11 +1,11 @@
 """What a run says of itself: `metrics.jsonl`, one JSON object a line, and the picture of it."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bert_mobile.errors import MissingExtraError
 from bert_mobile.files import append_text, atomic_file
 
 METRICS, CURVE = "metrics.jsonl", "curve.png"
@@ -34,12 +34,16 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def draw_curve(folder: Path, title: str) -> Path:
-    """Draw loss and accuracy over tokens from a run's metrics into `curve.png`."""
+def draw_curve(folder: Path, title: str) -> Path | None:
+    """Draw loss and accuracy over tokens from a run's metrics into `curve.png`.
+
+    A run goes on without its picture, with a warning, where matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("matplotlib", "train") from None
+        warnings.warn("no curve is drawn: matplotlib is not installed", stacklevel=2)
+        return None
     metrics = read_metrics(folder)
     trained = [line for line in metrics if "loss" in line]
     held_out = [line for line in metrics if "held_out_masked_token_loss" in line]
