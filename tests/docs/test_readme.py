@@ -62,16 +62,15 @@ def test_commands_and_code_run_in_the_order_of_the_page(desk) -> None:
     assert ran >= 16
 
 
-def test_the_shown_answer_is_what_is_printed(desk) -> None:
-    command = re.search(r"<!-- printed by: (.*?) -->\n```text\n(.*?)^```", README, re.M | re.S)
-    assert command
-    printed = run(desk, "bash", "-c", command[1])
-    # 8-bit activations round differently on different processors: near-ties may change places.
-    shown, now = (
-        [line.split()[-1] for line in text.splitlines()] for text in (command[2], printed)
-    )
-    assert shown[:2] == now[:2]
-    assert len(set(shown) & set(now)) >= 5
+def test_the_shown_answers_are_what_is_printed(desk) -> None:
+    found = re.findall(r"<!-- printed by: (.*?) -->\n```text\n(.*?)^```", README, re.M | re.S)
+    assert len(found) == 2
+    for command, block in found:
+        texts = block, run(desk, "bash", "-c", command)
+        shown, now = ([line.split()[-1] for line in text.splitlines()] for text in texts)
+        # 8-bit activations round differently on different processors: near-ties may change places.
+        assert shown[:2] == now[:2]
+        assert len(set(shown) & set(now)) >= len(set(shown)) - 1
 
 
 def test_make_targets_exist() -> None:

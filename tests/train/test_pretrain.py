@@ -347,7 +347,9 @@ def test_a_start_of_another_shape_is_refused(recipe, tiny_checkpoint, tmp_path):
 
 def test_a_start_with_another_tokenizer_is_refused(recipe, finished, tmp_path):
     start = shutil.copytree(finished, tmp_path / "start")
-    (start / "tokenizer.json").write_text((start / "tokenizer.json").read_text() + " ")
+    text = (start / "tokenizer.json").read_text(encoding="utf-8")
+    assert '"the":' in text
+    (start / "tokenizer.json").write_text(text.replace('"the":', '"hte":'), encoding="utf-8")
     with pytest.raises(InputError, match="have different tokenizers") as caught:
         pretrain(recipe(initialize_from=str(start)), tmp_path / "run")
     assert "corpus tokenize" in caught.value.hint
