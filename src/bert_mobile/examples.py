@@ -34,7 +34,7 @@ SHOWN_AS_MASK, SHOWN_AS_RANDOM = 0.8, 0.1
 IntArray = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpecialIds:
     """The ids of BERT's special tokens, and which other ids are pieces of text."""
 

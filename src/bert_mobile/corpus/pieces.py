@@ -53,7 +53,7 @@ class Encoder:
         # A "[MASK]" in a text is four characters and a word, not the token.
         self._tokenizer.encode_special_tokens = True
         self.vocabulary_size = id_count(self._tokenizer)
-        """Pieces, special tokens included."""
+        """The largest id and one: pieces, special tokens and holes."""
         self._remembered: dict[str, bytes] = {}
 
     def encode(self, sentences: Iterable[str]) -> list[bytes]:
