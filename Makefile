@@ -30,7 +30,7 @@ $(DEMO)/.installed: pyproject.toml constraints.txt $(shell find src -type f -not
 	$(DEMO)/bin/pip install $(PIP_FLAGS) .
 	touch $@
 
-# torch first and by its exact pin: that installs the build for processors without a GPU.
+# torch first and by its exact pin: an index with a build for processors alone answers with that.
 $(DEV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install $(PIP_FLAGS) torch==2.13.0
