@@ -67,7 +67,7 @@ class Batch:
     token_type_ids: IntArray
     """(B, T), 0 up to the first [SEP], 1 after it."""
     positions: IntArray
-    """(M,), where the asked tokens are in the flattened (B·T) batch, ascending."""
+    """(M,), where the tokens that are asked for are in the flattened (B·T) batch, ascending."""
     targets: IntArray
     """(M,), the pieces that were there."""
     is_random: IntArray
@@ -152,6 +152,7 @@ class PairSampler:
     The split is walked in windows of a sequence's length, each beginning at a sentence, in an order
     shuffled anew for every epoch. Raises `InputError` where the split has one document only (there
     is no "another document") or the settings contradict each other.
+    `ask_all` asks for every token of the text, hidden or not.
     """
 
     def __init__(
@@ -162,6 +163,7 @@ class PairSampler:
         sequence_length: int,
         batch_size: int,
         masking_rate: float = 0.15,
+        ask_all: bool = False,
     ) -> None:
         if len(corpus.documents) < 3:
             raise InputError(
@@ -182,11 +184,16 @@ class PairSampler:
             )
         self.corpus, self.seed, self.special = corpus, seed, corpus.special
         self.sequence_length, self.batch_size = sequence_length, batch_size
-        self.masking_rate = masking_rate
+        self.masking_rate, self._ask_all = masking_rate, ask_all
         self._text_pieces = np.flatnonzero(self.special.is_text)
         self._room = sequence_length - SPECIAL_POSITIONS
         self._windows = _windows(corpus, self._room)
         self._shuffled = lru_cache(maxsize=2)(self._epoch_order)
+
+    @property
+    def most_asked(self) -> int:
+        """The largest number of tokens of one sequence that the network is asked for."""
+        return self._room if self._ask_all else max(1, round(self._room * self.masking_rate))
 
     @property
     def windows(self) -> int:
@@ -301,7 +308,9 @@ class PairSampler:
         shown = np.where(luck < SHOWN_AS_MASK + SHOWN_AS_RANDOM, pieces[:, :width][asked], targets)
         hidden = ids.copy()
         hidden[asked] = np.where(luck < SHOWN_AS_MASK, self.special.mask, shown)
-        return Batch(hidden, real, types, np.flatnonzero(asked), targets, is_random)
+        if self._ask_all:
+            asked = text
+        return Batch(hidden, real, types, np.flatnonzero(asked), ids[asked], is_random)
 
 
 def _windows(corpus: Corpus, room: int) -> IntArray:

@@ -95,6 +95,31 @@ def refuse_nested(path: Path, inputs: Iterable[Path]) -> None:
             )
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other programs that ask for the same from writing to `folder` inside the block.
+
+    The lock goes with the process, however it ends. Raises `InputError` where another one has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield
+        return
+    with _explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another program is writing to {folder} at this moment",
+                hint="wait for it, stop it, or give another --out",
+            ) from None
+        yield
+
+
 def append_text(path: Path, text: str) -> None:
     """Write `text` to the end of `path`. Raises `RunError` as `atomic_file` does."""
     with _explained(path), path.open("a", encoding="utf-8") as file:

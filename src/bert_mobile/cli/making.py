@@ -192,6 +192,15 @@ def grow(
 @click.option("--steps", type=int, help="In place of the recipe's budget.")
 @click.option("--tokens", type=int, help="In place of the recipe's budget.")
 @click.option("--hours", type=float, help="In place of the recipe's budget.")
+@click.option("--minutes", type=float, help="Stop after so many, with a checkpoint to go on from.")
+@click.option(
+    "--accumulate", default=1, show_default=True, type=click.IntRange(min=1), metavar="N",
+    help="Go through each batch in N parts: for less memory.",
+)  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(min=0), show_default="4 for each GPU, else 0",
+    help="Processes that make batches.",
+)  # fmt: skip
 @as_json
 def pretrain(
     recipe: Path,
@@ -201,16 +210,27 @@ def pretrain(
     steps: int | None,
     tokens: int | None,
     hours: float | None,
+    minutes: float | None,
+    accumulate: int,
+    workers: int | None,
     as_json: bool,
 ) -> None:
-    """Train a network on masked tokens and next sentences."""
+    """Train a network on masked tokens and next sentences.
+
+    On several GPUs or machines: torchrun --nproc-per-node 8 -m bert_mobile pretrain RECIPE …
+    """
     from bert_mobile.train.recipe import read_recipe
 
     changes = {"corpus": corpus, "steps": steps, "tokens": tokens, "hours": hours}
     settings = read_recipe(recipe, changes)
+    from bert_mobile.train.loop import Sitting
     from bert_mobile.train.pretrain import pretrain as run
 
-    report = run(settings, out or Path("runs") / recipe.stem, resume=resume is not None)
+    sitting = Sitting(accumulation=accumulate, workers=workers, minutes=minutes)
+    target = out or Path("runs") / recipe.stem
+    report = run(settings, target, resume=resume is not None, sitting=sitting)
+    if report.rank:  # under torchrun: the first process speaks for all
+        return
     if as_json:
         show(report.to_json())
         return

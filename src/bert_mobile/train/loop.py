@@ -1,104 +1,121 @@
 """The one training loop.
 
 A purpose (`pretrain`, and those to come) brings a network, batches and a judgement of held-out
-data; the loop brings the learning rate, clipping, precision, records, checkpoints, the picture, and
-a quiet end when interrupted.
+data; the loop brings the learning rate, clipping, precision, several devices, records, checkpoints,
+the picture, and a quiet end when interrupted.
 """
 
-import ctypes
 import signal
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
-from bert_mobile.errors import RunError
+from bert_mobile.errors import InputError, RunError
 from bert_mobile.progress import Progress, progress
+from bert_mobile.train.devices import (
+    World,
+    autocast,
+    hold_memory,
+    lost_process_explained,
+    scales_loss,
+)
+from bert_mobile.train.feed import Feed
+from bert_mobile.train.objective import MicroBatch
+from bert_mobile.train.optimizers import averaged_weights, learning_rate
 from bert_mobile.train.recipe import Recipe
 from bert_mobile.train.record import Metrics
 from bert_mobile.train.state import Position
 
-# M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3)
-_GLIBC_PARAMETERS = ((-4, 0), (-1, 2**31 - 1), (-2, 2**26))
+FIGURES = ("loss", "masked_token_loss", "next_sentence_loss", "gradient_norm")
 
 
 @dataclass(frozen=True)
-class Loss:
-    """What one step's batch cost."""
+class Sitting:
+    """How one sitting of a run uses its machine; none of it shapes the weights beyond rounding."""
 
-    total: Tensor
-    """Scalar to be minimised."""
-    parts: dict[str, Tensor]
-    """Scalars worth recording, by name."""
-    tokens: int
-    """Real tokens in the batch."""
+    accumulation: int = 1
+    """Micro-batches a step, one after the other, where a whole batch is too much for the memory."""
+    workers: int | None = None
+    """Processes that make batches; None is as many as the device can use."""
+    minutes: float | None = None
+    """When to stop, with a checkpoint to go on from; None is at the end of the recipe's budget."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of things; each message names the option."""
+        if self.accumulation < 1 or (self.workers is not None and self.workers < 0):
+            raise InputError(
+                f"accumulation is {self.accumulation} and workers {self.workers}, expected at "
+                "least 1 and 0",
+                hint="leave the option out",
+            )
+        if self.minutes is not None and not self.minutes > 0:
+            raise InputError(
+                f"minutes is {self.minutes}, expected more than 0", hint="leave the option out"
+            )
 
 
 class Purpose(Protocol):
     """What the loop is run for."""
 
     @property
-    def model(self) -> nn.Module:
-        """The network to be trained."""
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """All that is trained."""
 
-    def loss(self, position: Position) -> Loss:
-        """Run the batch that `position` asks for through the network."""
+    @property
+    def objective(self) -> nn.Module:
+        """Micro-batch → its figures, perhaps compiled, perhaps shared over processes."""
+
+    def feed(self, position: Position) -> Feed:
+        """Return the batches from `position` to the end of its phase."""
 
     def evaluate(self) -> dict[str, float]:
         """Judge the network on held-out data; the names are recorded as they are."""
 
-    def save(self, position: Position, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, position: Position, optimizers: Sequence[Optimizer]) -> None:
         """Write a checkpoint."""
 
 
 def train(
     purpose: Purpose,
     recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
     position: Position,
     out: Path,
+    world: World,
+    sitting: Sitting,
 ) -> dict[str, Any]:
-    """Train from `position` to the end of the recipe's budget and return the last metrics.
+    """Train from `position` to the end of the budget or the sitting; return the last metrics.
 
-    Raises `RunError` where the loss is no number any more, and, after a checkpoint is written,
-    where the run is interrupted (SIGINT or SIGTERM).
+    Raises `RunError` where the loss is no number any more, another process is lost, and, after a
+    checkpoint is written, where the run is interrupted (SIGINT or SIGTERM).
     """
-    _hold_memory()
-    metrics, clock = Metrics(out, position.step), _Clock(position.seconds)
-    autocast = _autocast(recipe.precision, next(purpose.model.parameters()).device)
-    latest: dict[str, Any] = {}
-    saved_step = position.step
-    with _interruptible() as interrupted, _bar(recipe, position) as bar:
-        while (done := fraction_done(recipe, position)) < 1:
-            _enter_phase(recipe, position, done)
-            losses = _step(purpose, recipe, optimizer, position, done, autocast)
-            position.seconds = clock.seconds
-            line = {**vars(position), **losses}
-            ends = fraction_done(recipe, position) >= 1
-            if ends or position.step % recipe.log_every == 0:
-                metrics.add(line)
-            if ends or position.step % recipe.evaluate_every == 0:
-                latest = {**vars(position), **purpose.evaluate()}
-                metrics.add(latest)
-            if ends or interrupted() or position.step % recipe.save_every == 0:
-                position.seconds = clock.seconds
-                purpose.save(position, optimizer)
-                saved_step = position.step
-            _report(bar, recipe, done, position, losses["masked_token_loss"])
-            if interrupted() and not ends:
-                raise RunError(
-                    f"interrupted after step {position.step}; a checkpoint of step "
-                    f"{saved_step} is in {out}",
-                    hint="go on with the same command and --resume auto",
-                )
-    return latest or {**vars(position), **purpose.evaluate()}  # resumed when all was done
+    hold_memory()
+    loop = _Loop(purpose, recipe, optimizers, position, world, sitting)
+    metrics = Metrics(out, position.step) if world.is_first else None
+    with _interruptible() as interrupted, _bar(recipe, position, world) as bar:
+        while not loop.is_over:
+            loop.enter_phase()
+            with purpose.feed(position) as feed:
+                phase = position.phase
+                while not loop.is_over and loop.phase == phase:
+                    before = loop.done
+                    loop.step(feed, interrupted=interrupted())
+                    if world.device.type == "cpu":
+                        loop.look()
+                    _report(bar, loop, before)
+                    loop.look_after(metrics)
+                    if loop.interrupted:
+                        _say_interrupted(loop, out)
+    return loop.latest or {**vars(position), **loop.judged()}  # resumed when all was done
 
 
 def fraction_done(recipe: Recipe, position: Position) -> float:
@@ -111,102 +128,195 @@ def fraction_done(recipe: Recipe, position: Position) -> float:
     return position.seconds / 3600 / recipe.hours
 
 
-def learning_rate(recipe: Recipe, step: int, done: float) -> float:
-    """Return the rate of a step: linear warm-up, then linear decay over the budget."""
-    warm = (step + 1) / recipe.warmup_steps if recipe.warmup_steps else 1.0
-    return recipe.learning_rate * min(1.0, warm) * max(0.0, 1.0 - done)
-
-
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return AdamW over `model`; vectors (biases, LayerNorms) do not decay.
-
-    BERT's Adam leaves the bias correction out; PyTorch's has it, which matters in the first steps
-    of the warm-up only.
-    """
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    betas = (recipe.beta1, recipe.beta2)
-    return torch.optim.AdamW(
-        groups, lr=recipe.learning_rate, betas=betas, eps=recipe.epsilon, fused=True
-    )
-
-
-def _step(
-    purpose: Purpose,
-    recipe: Recipe,
-    optimizer: torch.optim.Optimizer,
-    position: Position,
-    done: float,
-    autocast: AbstractContextManager[Any],
-) -> dict[str, float]:
-    """Take one step, move `position` on and return the figures of its batch."""
-    began = time.perf_counter()
-    torch.manual_seed((recipe.seed << 32) + position.step)  # dropout: a function of the step
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, position.step, done)
-    purpose.model.train()
-    with autocast:
-        loss = purpose.loss(position)
-    optimizer.zero_grad()
-    loss.total.backward()
-    total = float(loss.total.detach())
-    norm = nn.utils.clip_grad_norm_(purpose.model.parameters(), recipe.clip_norm)
-    if not torch.isfinite(norm):
-        raise RunError(
-            f"the loss is {total} and the gradient's norm {float(norm)} at step {position.step}",
-            hint="begin a new run with initialize_from = the last checkpoint, and a lower "
-            "learning_rate or precision fp32",
-        )
-    optimizer.step()
-    position.step += 1
-    position.phase_step += 1
-    position.tokens += loss.tokens
-    return {
-        "loss": total,
-        **{name: float(part) for name, part in loss.parts.items()},
-        "learning_rate": optimizer.param_groups[0]["lr"],
-        "gradient_norm": float(norm),
-        "tokens_per_second": loss.tokens / (time.perf_counter() - began),
-    }
-
-
-def _enter_phase(recipe: Recipe, position: Position, done: float) -> None:
-    """Move `position` to the phase that this part of the budget belongs to."""
+def phase_at(recipe: Recipe, done: float) -> int:
+    """Return the phase that a part of the budget belongs to."""
     ends = 0.0
     for index, phase in enumerate(recipe.phases):
         ends += phase.share
-        if done < ends - 1e-9 or index == len(recipe.phases) - 1:
-            if index > position.phase:
-                position.phase, position.phase_step = index, 0
-            return
+        if done < ends - 1e-9:
+            return index
+    return len(recipe.phases) - 1
 
 
-def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context that the forward pass runs in."""
-    bf16 = precision == "bf16" or (precision == "auto" and _multiplies_bf16(device))
-    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
+class _Loop:
+    """The state of one sitting.
 
-
-def _multiplies_bf16(device: torch.device) -> bool:
-    """Tell whether bf16 products are native; emulated ones are many times slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def _hold_memory() -> None:
-    """Tell glibc never to hand freed memory back to the system.
-
-    A step frees and asks for the same hundreds of megabytes again, and page faults on fresh memory
-    took a quarter of its time on a processor where we measured it.
+    Losses stay on the device until they are wanted, so that a GPU never waits for the program: they
+    are looked at before anything is written, on a processor at once.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for parameter, value in _GLIBC_PARAMETERS:
-            mallopt(parameter, value)
+
+    def __init__(
+        self,
+        purpose: Purpose,
+        recipe: Recipe,
+        optimizers: Sequence[Optimizer],
+        position: Position,
+        world: World,
+        sitting: Sitting,
+    ) -> None:
+        self.purpose, self.recipe, self.optimizers = purpose, recipe, optimizers
+        self.position, self.world, self.sitting = position, world, sitting
+        self.latest: dict[str, Any] = {}
+        """The last judgement of held-out data."""
+        self.last: dict[str, float] = {}
+        """Figures of the last step that was looked at."""
+        self.saved_step = position.step
+        self.interrupted = False
+        self._autocast = autocast(recipe.precision, world.device)
+        self._scaler = torch.amp.GradScaler(
+            world.device.type, enabled=scales_loss(recipe.precision, world.device)
+        )
+        if position.loss_scale:
+            self._scaler.load_state_dict(position.loss_scale)
+        self._clock = _Clock(position.seconds)
+        self._began = position.seconds
+        self._pending: list[Tensor] = []
+        self._waited = 0.0
+        self._mark = (time.perf_counter(), position.tokens, 0.0)
+
+    @property
+    def done(self) -> float:
+        return fraction_done(self.recipe, self.position)
+
+    @property
+    def phase(self) -> int:
+        return max(self.position.phase, phase_at(self.recipe, self.done))
+
+    @property
+    def is_over(self) -> bool:
+        return self.done >= 1 or self._sitting_is_over
+
+    @property
+    def _sitting_is_over(self) -> bool:
+        minutes = self.sitting.minutes
+        return minutes is not None and self.position.seconds - self._began >= 60 * minutes
+
+    def enter_phase(self) -> None:
+        """Move on to the phase that this part of the budget belongs to."""
+        if self.phase > self.position.phase:
+            self.position.phase, self.position.phase_step = self.phase, 0
+
+    def step(self, feed: Feed, *, interrupted: bool) -> None:
+        """Take one step and move `position` on."""
+        recipe, position, world = self.recipe, self.position, self.world
+        # Dropout is a function of the step, and of the process.
+        torch.manual_seed((recipe.seed << 32) + (world.rank << 24) + position.step)
+        rate = learning_rate(recipe, position.step, self.done)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        before = feed.waited
+        batches = feed.next()
+        waited = feed.waited - before
+        seconds = self._clock.seconds if world.is_first else 0.0
+        own = [*map(sum, zip(*(each.counts for each in batches), strict=True))]
+        *counts, stops, seconds = world.total([*own, float(interrupted), seconds])
+        figures = self._backward(batches, counts)
+        norm = self._update()
+        self._pending.append(torch.cat([figures, norm.reshape(1)]))
+        position.step += 1
+        position.phase_step += 1
+        position.tokens += int(counts[2])
+        position.seconds = seconds
+        self.interrupted = stops > 0
+        self.last["learning_rate"] = rate
+        self._waited += waited
+
+    def look_after(self, metrics: Metrics | None) -> None:
+        """Record, judge and save where it is time to."""
+        recipe, step = self.recipe, self.position.step
+        logs = self.is_over or step % recipe.log_every == 0
+        judges = self.is_over or step % recipe.evaluate_every == 0
+        saves = self.is_over or self.interrupted or step % recipe.save_every == 0
+        if logs or judges or saves:
+            self.look()
+        if metrics and logs:
+            metrics.add({**_counters(self.position), **self.last})
+        if judges:
+            self.latest = {**_counters(self.position), **self.judged()}
+            if metrics:
+                metrics.add(self.latest)
+        if saves:
+            self.position.loss_scale = self._scaler.state_dict()
+            if self.world.is_first:  # whose clock is not that of the others: theirs have agreed
+                here = replace(self.position, seconds=self._clock.seconds)
+                self.purpose.save(here, self.optimizers)
+            self.saved_step = step
+        if judges or saves:
+            self._mark = (time.perf_counter(), self.position.tokens, self._waited)
+
+    def look(self) -> None:
+        """Fetch the figures of all steps since the last look.
+
+        Raises `RunError` naming the first step of which they are no numbers.
+        """
+        if not self._pending:
+            return
+        rows = torch.stack(self._pending).tolist()
+        self._pending.clear()
+        first = self.position.step - len(rows)
+        # A norm that is infinite only makes the scaler of float16 losses skip the step.
+        watched = 1 if self._scaler.is_enabled() else len(FIGURES)
+        for step, row in enumerate(rows, first):
+            if not all(abs(value) < float("inf") for value in row[:watched]):
+                raise RunError(
+                    f"the loss is {row[0]} and the gradient's norm {row[-1]} at step {step}; "
+                    f"the last checkpoint is of step {self.saved_step}",
+                    hint="begin a new run with initialize_from = that checkpoint, and a lower "
+                    "learning_rate or precision fp32",
+                )
+        then, tokens, waited = self._mark
+        now = time.perf_counter()
+        *parts, norm = rows[-1]
+        self.last |= dict(zip(FIGURES, [*self.world.total(parts), norm], strict=True))
+        self.last["tokens_per_second"] = (self.position.tokens - tokens) / (now - then)
+        self.last["waiting_for_data"] = (self._waited - waited) / (now - then)
+        self._mark = (now, self.position.tokens, self._waited)
+
+    def judged(self) -> dict[str, float]:
+        """Return the figures of the held-out data, of the averaged weights where there are any."""
+        with averaged_weights(self.optimizers):
+            return self.purpose.evaluate()
+
+    def _backward(self, batches: list[MicroBatch], counts: Sequence[float]) -> Tensor:
+        """Add up the gradients of all micro-batches; return their figures (3,), added up too."""
+        objective = self.purpose.objective.train()
+        asked, pairs, _ = counts
+        shares = torch.tensor([1 / max(asked, 1), 1 / pairs], device=self.world.device)
+        figures = torch.zeros(3, device=self.world.device)
+        for index, batch in enumerate(batches):
+            with self._communicating(is_last=index == len(batches) - 1):
+                with self._autocast:
+                    found = objective(*batch[:-1], shares)
+                # Processes' gradients are averaged, where the shares want them added up.
+                self._scaler.scale(found[0] * self.world.size).backward()
+            figures += found.detach()
+        return figures
+
+    @contextmanager
+    def _communicating(self, *, is_last: bool) -> Iterator[None]:
+        """Exchange gradients with the other processes, if any, after the last micro-batch only."""
+        objective = self.purpose.objective
+        if not isinstance(objective, DistributedDataParallel):
+            yield
+            return
+        with nullcontext() if is_last else objective.no_sync(), lost_process_explained():
+            yield
+
+    def _update(self) -> Tensor:
+        """Clip and apply the gradients; return their norm before clipping."""
+        for optimizer in self.optimizers:
+            self._scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(self.purpose.parameters, self.recipe.clip_norm)
+        for optimizer in self.optimizers:
+            self._scaler.step(optimizer)
+            optimizer.zero_grad()
+        self._scaler.update()
+        return norm.detach()
+
+
+def _counters(position: Position) -> dict[str, Any]:
+    return {key: value for key, value in vars(position).items() if key != "loss_scale"}
 
 
 class _Clock:
@@ -218,6 +328,15 @@ class _Clock:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._zero
+
+
+def _say_interrupted(loop: _Loop, out: Path) -> None:
+    if loop.done < 1:
+        raise RunError(
+            f"interrupted after step {loop.position.step}; a checkpoint of step "
+            f"{loop.saved_step} is in {out}",
+            hint="go on with the same command and --resume auto",
+        )
 
 
 @contextmanager
@@ -241,8 +360,10 @@ def _interruptible() -> Iterator[Any]:
             signal.signal(each, handler)
 
 
-def _bar(recipe: Recipe, position: Position) -> AbstractContextManager[Progress]:
+def _bar(recipe: Recipe, position: Position, world: World) -> AbstractContextManager[Progress]:
     """Return a bar in tokens where the budget is in tokens, else in steps or seconds."""
+    if not world.is_first:
+        return nullcontext(Progress())
     if recipe.tokens is not None:
         return progress("pretrain", recipe.tokens, "tokens", position.tokens)
     if recipe.steps is not None:
@@ -250,9 +371,10 @@ def _bar(recipe: Recipe, position: Position) -> AbstractContextManager[Progress]
     return progress("pretrain", (recipe.hours or 0) * 3600, "s", position.seconds)
 
 
-def _report(bar: Progress, recipe: Recipe, done: float, position: Position, loss: float) -> None:
+def _report(bar: Progress, loop: _Loop, before: float) -> None:
+    recipe, position = loop.recipe, loop.position
     total = recipe.steps or recipe.tokens or (recipe.hours or 0) * 3600
     rate = position.tokens / max(position.seconds, 1e-9)
-    bar.advance(
-        (fraction_done(recipe, position) - done) * total, f"loss {loss:.3f}, {rate:,.0f} tokens/s"
-    )
+    loss = loop.last.get("masked_token_loss")
+    said = "" if loss is None else f"loss {loss:.3f}, "
+    bar.advance((loop.done - before) * total, f"{said}{rate:,.0f} tokens/s")

@@ -7,20 +7,23 @@ OUT/checkpoints/                                                        see `sta
 
 import platform
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.examples import Batch, Corpus, PairSampler
 from bert_mobile.files import (
     atomic_folder,
+    held,
     read_json,
     refuse_foreign_folder,
     sha256,
@@ -30,7 +33,11 @@ from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForPretraining
 from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 from bert_mobile.train import state
-from bert_mobile.train.loop import Loss, make_optimizer, train
+from bert_mobile.train.devices import World, autocast, joined_world
+from bert_mobile.train.feed import Feed
+from bert_mobile.train.loop import Sitting, train
+from bert_mobile.train.objective import Objective
+from bert_mobile.train.optimizers import averaged_weights, make_optimizers
 from bert_mobile.train.recipe import Recipe
 from bert_mobile.train.record import draw_curve
 from bert_mobile.train.state import Position, RunIdentity
@@ -52,6 +59,8 @@ class PretrainReport:
     """The last line of the record: counters and held-out figures."""
     curve: Path | None
     """The picture; None where matplotlib is missing."""
+    rank: int = 0
+    """Which process of the run tells this: only the first has written anything."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
@@ -59,11 +68,14 @@ class PretrainReport:
         return {**asdict(self), "folder": str(self.folder), "curve": curve}
 
 
-def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> PretrainReport:
+def pretrain(
+    recipe: Recipe, out: Path, *, resume: bool = False, sitting: Sitting | None = None
+) -> PretrainReport:
     """Run a recipe, or go on with it, and leave a checkpoint that transformers reads in `out`.
 
-    Raises `InputError` where `out` holds a run already and `resume` is false, or the recipe, corpus
-    and starting checkpoint do not fit together; `RunError` where the run cannot go on.
+    Under `torchrun`, every process calls this, and the first one writes. Raises `InputError` where
+    `out` holds a run already and `resume` is false, or the recipe, corpus and starting checkpoint
+    do not fit together; `RunError` where the run cannot go on.
     """
     refuse_foreign_folder(
         out, _is_run, inputs=[Path(p) for p in (recipe.corpus, recipe.initialize_from) if p]
@@ -72,13 +84,22 @@ def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> PretrainRepo
         raise InputError(
             f"{out} holds a run already", hint="go on with --resume auto, or give a new --out"
         )
-    run = Pretraining(recipe, out)
-    optimizer = make_optimizer(run.model, recipe)
-    found = state.resume(out, run.identity, run.model, optimizer) if resume else None
-    resumed_from = found.step if found else None
-    write_json(out / RECIPE, asdict(recipe))
-    metrics = train(run, recipe, optimizer, found or Position(), out)
-    run.finish(metrics)
+    sitting = sitting or Sitting()
+    with joined_world() as world:
+        run = Pretraining(recipe, out, world, sitting)
+        optimizers = make_optimizers(run.model, recipe)
+        found = state.resume(out, run.identity, run.model, optimizers) if resume else None
+        resumed_from = found.step if found else None
+        position = found or Position()
+        world.total([0.0])  # all have looked at what is there before the first one writes
+        if not world.is_first:
+            metrics = train(run, recipe, optimizers, position, out, world, sitting)
+            return PretrainReport(out, resumed_from, metrics, None, world.rank)
+        with held(out / state.CHECKPOINTS):
+            write_json(out / RECIPE, asdict(recipe))
+            metrics = train(run, recipe, optimizers, position, out, world, sitting)
+            with averaged_weights(optimizers):
+                run.finish(metrics)
     curve = draw_curve(out, f"{recipe.variant}, {out.name}")
     return PretrainReport(out, resumed_from, metrics, curve)
 
@@ -86,37 +107,33 @@ def pretrain(recipe: Recipe, out: Path, *, resume: bool = False) -> PretrainRepo
 class Pretraining:
     """The purpose the loop is run for here."""
 
-    def __init__(self, recipe: Recipe, out: Path) -> None:
+    def __init__(self, recipe: Recipe, out: Path, world: World, sitting: Sitting) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.out = recipe, out
+        self.recipe, self.out, self.world, self.sitting = recipe, out, world, sitting
         self.tokenizer = Path(recipe.corpus)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         corpus = Corpus(self.tokenizer, "train")
-        self.model = BertForPretraining(_shape(recipe, corpus)).to(self.device)
+        self.model = BertForPretraining(_shape(recipe, corpus)).to(world.device)
         self.parents = _start(self.model, recipe)
-        self.samplers = [
-            PairSampler(
-                corpus,
-                seed=recipe.seed * 1000 + index,
-                sequence_length=phase.sequence_length,
-                batch_size=phase.batch_size,
-                masking_rate=phase.masking_rate,
-            )
-            for index, phase in enumerate(recipe.phases)
-        ]
+        self.parameters = list(self.model.parameters())
+        objective: nn.Module = Objective(self.model, recipe)
+        if world.device.type == "cuda":  # on processors the matrix products are nearly all there is
+            objective.compile()
+        self.objective = world.share(objective)
+        self.samplers = [_sampler(recipe, index, corpus) for index in range(len(recipe.phases))]
+        self._check_batches()
         self.held_out = _held_out(recipe)
         manifest = sha256(self.tokenizer / "manifest.json")
         self.identity = RunIdentity(recipe.fingerprint, manifest)
 
-    def loss(self, position: Position) -> Loss:
-        """Return the loss of the next batch of the phase."""
-        batch = self.samplers[position.phase].batch(position.phase_step)
-        logits, labels, is_next_logits, is_random = self._forward(batch)
-        masked = functional.cross_entropy(logits.float(), labels)
-        following = functional.cross_entropy(is_next_logits.float(), is_random)
-        parts = {"masked_token_loss": masked.detach(), "next_sentence_loss": following.detach()}
-        total = masked + self.recipe.next_sentence_weight * following
-        return Loss(total, parts, int(batch.attention_mask.sum()))
+    def feed(self, position: Position) -> Feed:
+        """Return the batches of the phase from `position` on."""
+        return Feed(
+            self.samplers[position.phase],
+            position.phase_step,
+            self.world,
+            accumulation=self.sitting.accumulation,
+            workers=self.sitting.workers,
+        )
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -125,23 +142,24 @@ class Pretraining:
             return {}
         self.model.eval()
         sums = np.zeros(5)  # loss, right, asked; pairs right, pairs
-        for step in range(self.recipe.evaluation_batches):
-            logits, labels, is_next_logits, is_random = self._forward(self.held_out.batch(step))
-            loss = functional.cross_entropy(logits, labels, reduction="sum")
+        for step in range(self.world.rank, self.recipe.evaluation_batches, self.world.size):
+            with autocast(self.recipe.precision, self.world.device):
+                logits, labels, told, is_random = self._forward(self.held_out.batch(step))
+            loss = functional.cross_entropy(logits.float(), labels, reduction="sum")
             right = (logits.argmax(-1) == labels).sum()
-            pairs_right = (is_next_logits.argmax(-1) == is_random).sum()
+            pairs_right = (told.argmax(-1) == is_random).sum()
             sums += [float(loss), int(right), len(labels), int(pairs_right), len(is_random)]
-        loss_sum, right_sum, asked, pairs_right_sum, pairs = sums.tolist()
+        loss_sum, right_sum, asked, pairs_right_sum, pairs = self.world.total(sums.tolist())
         return {
             "held_out_masked_token_loss": loss_sum / asked,
             "held_out_masked_token_accuracy": right_sum / asked,
             "held_out_next_sentence_accuracy": pairs_right_sum / pairs,
         }
 
-    def save(self, position: Position, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, position: Position, optimizers: Sequence[Optimizer]) -> None:
         """Write a checkpoint of the run."""
         facts = self._facts({"step": position.step})
-        state.save(self.out, position, self.identity, self.model, optimizer, self.tokenizer, facts)
+        state.save(self.out, position, self.identity, self.model, optimizers, self.tokenizer, facts)
         draw_curve(self.out, f"{self.recipe.variant}, {self.out.name}")
 
     def finish(self, metrics: dict[str, Any]) -> None:
@@ -170,10 +188,26 @@ class Pretraining:
         return output.masked_tokens, targets, output.next_sentence, is_random
 
     def _tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
+        return torch.from_numpy(array).to(self.world.device)
+
+    def _check_batches(self) -> None:
+        parts = self.world.size * self.sitting.accumulation
+        for phase, sampler in zip(self.recipe.phases, self.samplers, strict=True):
+            if sampler.windows < phase.batch_size:
+                raise InputError(
+                    f"{self.recipe.corpus} has {sampler.windows} examples of "
+                    f"{phase.sequence_length} tokens, fewer than a batch of {phase.batch_size}",
+                    hint="build the corpus of more text, or choose a smaller batch_size",
+                )
+            if phase.batch_size % parts:
+                raise InputError(
+                    f"batch_size {phase.batch_size} is no multiple of {self.world.size} device(s) "
+                    f"times {self.sitting.accumulation} micro-batch(es)",
+                    hint="choose numbers that share the batch evenly",
+                )
 
     def _facts(self, figures: dict[str, Any]) -> dict[str, Any]:
-        machine = torch.cuda.get_device_name() if self.device.type == "cuda" else _processor()
+        machine = torch.cuda.get_device_name() if self.world.device.type == "cuda" else _processor()
         return {
             "kind": "pre-trained checkpoint",
             "parents": self.parents,
@@ -181,6 +215,7 @@ class Pretraining:
             "corpus": {"manifest_sha256": self.identity.corpus},
             "figures": figures,
             "hardware": machine,
+            "processes": self.world.size,
             "torch": torch.__version__,
             "python": platform.python_version(),
         }
@@ -233,17 +268,32 @@ def _start(model: BertForPretraining, recipe: Recipe) -> list[dict[str, Any]]:
     return checkpoint.ancestry(folder)
 
 
+def _sampler(recipe: Recipe, index: int, corpus: Corpus) -> PairSampler:
+    phase = recipe.phases[index]
+    return PairSampler(
+        corpus,
+        seed=recipe.seed * 1000 + index,
+        sequence_length=phase.sequence_length,
+        batch_size=phase.batch_size,
+        masking_rate=phase.masking_rate,
+        ask_all=phase.objective == "all",
+    )
+
+
 def _held_out(recipe: Recipe) -> PairSampler | None:
     """Return the sampler of the held-out split; None where the corpus is too small to have one."""
     corpus = Corpus(Path(recipe.corpus), "held_out")
     if len(corpus.documents) < 3:
         return None
-    return PairSampler(
+    sampler = PairSampler(
         corpus,
         seed=EVALUATION_SEED,
         sequence_length=max(phase.sequence_length for phase in recipe.phases),
-        batch_size=min(phase.batch_size for phase in recipe.phases),
+        batch_size=1,
     )
+    smallest = min(phase.batch_size for phase in recipe.phases)
+    sampler.batch_size = min(smallest, sampler.windows)
+    return sampler
 
 
 def _processor() -> str:

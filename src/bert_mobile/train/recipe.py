@@ -20,7 +20,9 @@ from bert_mobile.variants import VARIANTS
 Section = TypeVar("Section")
 
 _SHAPELESS = ("corpus", "log_every", "evaluate_every", "evaluation_batches", "save_every")
-PRECISIONS = ("auto", "bf16", "fp32")
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+OPTIMIZERS = ("adamw", "muon")
+OBJECTIVES = ("masked", "all")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class Phase:
     batch_size: int
     """Pairs in a step."""
     masking_rate: float = 0.15
-    """Part of the text's tokens that the network is asked for."""
+    """Part of the text's tokens that are hidden."""
+    objective: str = "masked"
+    """`masked`: the network is asked for the hidden tokens, as BERT is; `all`: for every token of
+    the text, hidden or not (ELECTRA's "all-tokens MLM" without its copying; arXiv:2003.10555)."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,15 @@ class Recipe:
     """Budget in tokens, padding not counted."""
     hours: float | None = None
     """Budget in hours of this machine, evaluation and saving included."""
+    optimizer: str = "adamw"
+    """`adamw`, or `muon`: Muon for the matrices of the layers, AdamW for all else."""
     learning_rate: float = 1e-4
-    """Peak, reached after the warm-up; from there it falls linearly to 0 at the budget's end."""
+    """Peak, reached after the warm-up and held until the decay."""
     warmup_steps: int = 9_000
     """Steps over which the learning rate rises from 0."""
+    decay_share: float = 1.0
+    """Last part of the budget, over which the learning rate falls linearly to 0. 1 is BERT's decay
+    from the start; less is a schedule of warm-up, plateau and decay."""
     beta1: float = 0.9
     """Adam's memory of the gradient."""
     beta2: float = 0.999
@@ -73,8 +83,15 @@ class Recipe:
     """In the hidden states and the attention."""
     next_sentence_weight: float = 1.0
     """Weight of the next-sentence loss beside the masked-token loss."""
+    z_loss_weight: float = 0.0
+    """Weight of the squared log-normaliser of the logits (PaLM, arXiv:2204.02311), which keeps
+    them small."""
+    average_decay: float = 0.0
+    """Of the exponential moving average of the weights, which is then what is judged and shipped;
+    0 for none."""
     precision: str = "auto"
-    """`bf16` autocast, `fp32`, or `auto`: bf16 where the processor multiplies it natively."""
+    """`bf16` autocast, `fp32`, `auto`: bf16 where the processor multiplies it natively, or `fp16`
+    with loss scaling on CUDA, which is `auto` elsewhere."""
     seed: int = 1
     """Of fresh weights, dropout and the order of the data."""
     log_every: int = 20
@@ -101,16 +118,21 @@ class Recipe:
         _require(abs(total - 1) < 1e-6, f"the shares of phases add up to {total:g}, expected 1")
         for phase in self.phases:
             _require(phase.share > 0 and phase.batch_size > 0, f"{phase} has no examples")
-        _require(self.precision in PRECISIONS, f"precision is {self.precision!r}: {PRECISIONS}")
+            _one_of("objective", phase.objective, OBJECTIVES)
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _require(
+            0 < self.decay_share <= 1, f"decay_share is {self.decay_share}, expected over 0 up to 1"
+        )
         _require(0 <= self.dropout < 1, f"dropout is {self.dropout}, expected 0 up to below 1")
         _require(0 <= self.seed < 2**31, f"seed is {self.seed}, expected 0 to 2**31 - 1")
         for name in ("learning_rate", "epsilon", "clip_norm"):
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, expected > 0")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "average_decay"):
             _require(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}, expected < 1")
         for name in ("log_every", "evaluate_every", "evaluation_batches", "save_every"):
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, expected > 0")
-        for name in ("warmup_steps", "weight_decay", "next_sentence_weight"):
+        for name in ("warmup_steps", "weight_decay", "next_sentence_weight", "z_loss_weight"):
             _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, expected >= 0")
 
     @property
@@ -177,6 +199,10 @@ def _typed(value: Any, hint: Any, name: str, where: str) -> Any:
     raise InputError(
         f"{where}: {name} is {value!r}, expected {expected}", hint="correct the recipe"
     )
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    _require(value in allowed, f"{name} is {value!r}, expected {' or '.join(allowed)}")
 
 
 def _require(condition: bool, message: str) -> None:

@@ -2,7 +2,7 @@
 
     OUT/checkpoints/step-00000500/   a whole checkpoint, and beside it
         training.json                counters, the recipe's and the corpus's fingerprints
-        optimizer.safetensors        Adam's two moments of every parameter
+        optimizer.safetensors        all that the optimizers remember of every parameter
 
 The order of the data and the dropout masks are functions of the step, so nothing random is stored.
 A folder appears whole or not at all, and carries the hash of each of its files.
@@ -10,14 +10,15 @@ A folder appears whole or not at all, and carries the hash of each of its files.
 
 import shutil
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
 from bert_mobile.errors import ArtifactError, InputError
@@ -27,7 +28,6 @@ from bert_mobile.model.heads import BertForPretraining
 
 CHECKPOINTS, COUNTERS, OPTIMIZER = "checkpoints", "training.json", "optimizer.safetensors"
 KEPT = 2
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class DamagedCheckpointWarning(UserWarning):
@@ -46,6 +46,8 @@ class Position:
     """Tokens read, padding not counted."""
     seconds: float = 0.0
     """Time the run has taken, all its sittings together."""
+    loss_scale: dict[str, Any] = field(default_factory=dict)
+    """State of the scaler of float16 losses; empty in other precisions."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def save(
     position: Position,
     identity: RunIdentity,
     model: BertForPretraining,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
     tokenizer: Path,
     facts: Mapping[str, Any],
 ) -> None:
@@ -69,7 +71,7 @@ def save(
     folder = out / CHECKPOINTS / f"step-{position.step:08d}"
     with atomic_folder(folder) as scratch:
         write_json(scratch / COUNTERS, {**asdict(position), **asdict(identity)})
-        checkpoint.write_tensors(scratch / OPTIMIZER, _moments(model, optimizer))
+        checkpoint.write_tensors(scratch / OPTIMIZER, _memories(model, optimizers))
         weights = model.to_huggingface()
         checkpoint.write_checkpoint(scratch, model.config, weights, tokenizer, facts)
     for old in saved(out)[:-KEPT]:
@@ -82,9 +84,9 @@ def saved(out: Path) -> list[Path]:
 
 
 def resume(
-    out: Path, identity: RunIdentity, model: BertForPretraining, optimizer: torch.optim.Optimizer
+    out: Path, identity: RunIdentity, model: BertForPretraining, optimizers: Sequence[Optimizer]
 ) -> Position | None:
-    """Load the newest good checkpoint into `model` and `optimizer`; None where there is none.
+    """Load the newest good checkpoint into `model` and `optimizers`; None where there is none.
 
     A damaged one is passed over with a `DamagedCheckpointWarning`. Raises `ArtifactError` where all
     are damaged, `InputError` where the run began with another recipe or corpus.
@@ -92,7 +94,7 @@ def resume(
     folders = saved(out)
     for folder in reversed(folders):
         try:
-            return _load(folder, identity, model, optimizer)
+            return _load(folder, identity, model, optimizers)
         except ArtifactError as error:
             warnings.warn(
                 f"{error.message}; trying the checkpoint before it",
@@ -111,7 +113,7 @@ def _load(
     folder: Path,
     identity: RunIdentity,
     model: BertForPretraining,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Sequence[Optimizer],
 ) -> Position:
     if not (folder / checkpoint.PROVENANCE).is_file():
         raise ArtifactError(f"{folder} has no {checkpoint.PROVENANCE}", hint="delete it")
@@ -126,27 +128,28 @@ def _load(
             )
     weights = checkpoint.read_weights(folder, BertConfig.read(folder))
     model.from_huggingface(weights)
-    _restore_moments(model, optimizer, load_file(folder / OPTIMIZER), counters["step"])
+    _remember(model, optimizers, load_file(folder / OPTIMIZER))
     return Position(**counters)
 
 
-def _moments(
-    model: nn.Module, optimizer: torch.optim.Optimizer
+def _memories(
+    model: nn.Module, optimizers: Sequence[Optimizer]
 ) -> dict[str, checkpoint.FloatArray]:
-    named = ((name, optimizer.state.get(p, {})) for name, p in model.named_parameters())
+    """Return every tensor that an optimizer keeps, as `parameter/what`."""
+    kept = {id(p): state for each in optimizers for p, state in each.state.items()}
     return {
-        f"{name}.{moment}": state[moment].cpu().numpy()
-        for name, state in named
-        for moment in MOMENTS
-        if moment in state
+        f"{name}/{what}": tensor.detach().float().cpu().numpy()
+        for name, parameter in model.named_parameters()
+        for what, tensor in kept.get(id(parameter), {}).items()
     }
 
 
-def _restore_moments(
-    model: nn.Module, optimizer: torch.optim.Optimizer, moments: dict[str, torch.Tensor], step: int
+def _remember(
+    model: nn.Module, optimizers: Sequence[Optimizer], memories: Mapping[str, torch.Tensor]
 ) -> None:
-    for name, parameter in model.named_parameters():
-        if f"{name}.{MOMENTS[0]}" in moments:
-            state = {m: moments[f"{name}.{m}"].to(parameter.device) for m in MOMENTS}
-            counter = torch.tensor(float(step), device=parameter.device)
-            optimizer.state[parameter] = {"step": counter, **state}
+    owners = {id(p): each for each in optimizers for g in each.param_groups for p in g["params"]}
+    parameters = dict(model.named_parameters())
+    for key, tensor in memories.items():
+        name, what = key.split("/")
+        parameter = parameters[name]
+        owners[id(parameter)].state[parameter][what] = tensor.to(parameter.device)

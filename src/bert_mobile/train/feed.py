@@ -1,0 +1,175 @@
+"""The batches of a phase, made far ahead of the network in processes of their own.
+
+A batch is a function of its number (`examples`), so any process can make any of them and nothing is
+to be stored for a resumed run.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing import get_all_start_methods
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bert_mobile.errors import RunError
+from bert_mobile.examples import Batch, PairSampler
+from bert_mobile.train.devices import World
+from bert_mobile.train.objective import NO_TARGET, MicroBatch
+
+AHEAD = 8
+"""Batches each process makes before they are asked for."""
+
+FOR_A_GPU = 4
+"""Processes that feed one GPU; a processor that trains has few cores to spare and needs none."""
+
+
+class Feed:
+    """An endless iterator over the steps of a phase, each a list of micro-batches."""
+
+    def __init__(
+        self,
+        sampler: PairSampler,
+        first: int,
+        world: World,
+        *,
+        accumulation: int = 1,
+        workers: int | None = None,
+    ) -> None:
+        """Begin with batch number `first`; `workers` None is as many as the device can use."""
+        steps = _Steps(sampler, world, accumulation)
+        count = default_workers(world) if workers is None else workers
+        options: dict[str, Any] = {}
+        if count:
+            # Forked, so that the corpus's arrays are shared; the children do not touch CUDA.
+            options = {
+                "prefetch_factor": AHEAD,
+                "multiprocessing_context": "fork",
+                "worker_init_fn": _leave_signals,
+            }
+        self._loader = DataLoader(
+            steps,
+            batch_size=None,
+            sampler=_Numbers(first),
+            collate_fn=_as_it_is,
+            num_workers=count,
+            pin_memory=world.device.type == "cuda",
+            **options,
+        )
+        self._device = world.device
+        self._batches: Iterator[list[MicroBatch]] | None = None
+        self.waited = 0.0
+        """Seconds that the network has waited for data."""
+
+    def __enter__(self) -> "Feed":
+        """Start the processes."""
+        self._batches = iter(self._loader)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes: the loader ends them when nothing refers to them any more."""
+        self._batches = None
+
+    def next(self) -> list[MicroBatch]:
+        """Return the next step's micro-batches. Raises `RunError` where a worker is lost."""
+        if self._batches is None:
+            raise ValueError("the feed is not open")
+        began = time.perf_counter()
+        try:
+            batches = next(self._batches)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise RunError(
+                f"a process that makes batches is lost: {str(error).splitlines()[0]}",
+                hint="go on with the same command and --resume auto",
+            ) from error
+        self.waited += time.perf_counter() - began
+        return [self._moved(each) for each in batches]
+
+    def _moved(self, batch: MicroBatch) -> MicroBatch:
+        fields: dict[str, Any] = batch._asdict()
+        tensors = ((name, each) for name, each in fields.items() if isinstance(each, Tensor))
+        moved = {name: each.to(self._device, non_blocking=True) for name, each in tensors}
+        return MicroBatch(**(fields | moved))
+
+
+def default_workers(world: World) -> int:
+    """Return how many processes make the batches of this one."""
+    if world.device.type != "cuda" or not _can_fork():
+        return 0
+    return max(1, min(FOR_A_GPU, (os.cpu_count() or 1) // (2 * torch.cuda.device_count())))
+
+
+def _can_fork() -> bool:
+    return sys.platform == "linux" and "fork" in get_all_start_methods()
+
+
+class _Numbers(Sampler[int]):
+    """The numbers of the batches, from the first to be made on, without end."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._first, 2**62))
+
+
+class _Steps(Dataset[list[MicroBatch]]):
+    """A step's number → this process's micro-batches of it."""
+
+    def __init__(self, sampler: PairSampler, world: World, accumulation: int) -> None:
+        self._sampler, self._world, self._accumulation = sampler, world, accumulation
+        parts = world.size * accumulation
+        self._slots = sampler.most_asked * (sampler.batch_size // parts)
+
+    def __getitem__(self, step: int) -> list[MicroBatch]:
+        parts = self._world.size * self._accumulation
+        first = self._world.rank * self._accumulation
+        return [
+            fixed_shape(
+                self._sampler.batch(step, rank=first + k, world_size=parts),
+                self._sampler.sequence_length,
+                self._slots,
+            )
+            for k in range(self._accumulation)
+        ]
+
+
+def fixed_shape(batch: Batch, sequence_length: int, slots: int) -> MicroBatch:
+    """Pad a batch to `sequence_length` tokens and its questions to `slots`."""
+    rows, width = batch.input_ids.shape
+    short = sequence_length - width
+    wide = ((0, 0), (0, short))
+    mask = np.pad(batch.attention_mask, wide)
+    row, column = np.divmod(batch.positions, width)
+    positions = np.zeros(slots, np.int64)
+    targets = np.full(slots, NO_TARGET, np.int64)
+    asked = len(batch.positions)
+    positions[:asked] = row * sequence_length + column
+    targets[:asked] = batch.targets
+    return MicroBatch(
+        torch.from_numpy(np.pad(batch.input_ids, wide)),  # [PAD] or not: it is masked out
+        None if mask.all() else torch.from_numpy(mask),
+        torch.from_numpy(np.pad(batch.token_type_ids, wide)),
+        torch.from_numpy(positions),
+        torch.from_numpy(targets),
+        torch.from_numpy(batch.is_random),
+        (asked, rows, int(mask.sum())),
+    )
+
+
+def _as_it_is(batches: list[MicroBatch]) -> list[MicroBatch]:
+    return batches
+
+
+def _leave_signals(_worker: int) -> None:
+    """Let Ctrl-C reach the run only, which ends its workers itself."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
