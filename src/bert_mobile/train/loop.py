@@ -7,7 +7,7 @@ the picture, and a quiet end when interrupted.
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +108,7 @@ def train(
                 phase = position.phase
                 while not loop.is_over and loop.phase == phase:
                     before = loop.done
-                    loop.step(feed, interrupted=interrupted())
+                    loop.step(feed, interrupted)
                     if world.device.type == "cpu":
                         loop.look()
                     _report(bar, loop, before)
@@ -196,7 +196,7 @@ class _Loop:
         if self.phase > self.position.phase:
             self.position.phase, self.position.phase_step = self.phase, 0
 
-    def step(self, feed: Feed, *, interrupted: bool) -> None:
+    def step(self, feed: Feed, interrupted: Callable[[], bool]) -> None:
         """Take one step and move `position` on."""
         recipe, position, world = self.recipe, self.position, self.world
         # Dropout is a function of the step, and of the process.
@@ -210,7 +210,7 @@ class _Loop:
         waited = feed.waited - before
         seconds = self._clock.seconds if world.is_first else 0.0
         own = [*map(sum, zip(*(each.counts for each in batches), strict=True))]
-        *counts, stops, seconds = world.total([*own, float(interrupted), seconds])
+        *counts, stops, seconds = world.total([*own, float(interrupted()), seconds])
         figures = self._backward(batches, counts)
         norm = self._update()
         self._pending.append(torch.cat([figures, norm.reshape(1)]))
@@ -218,7 +218,8 @@ class _Loop:
         position.phase_step += 1
         position.tokens += int(counts[2])
         position.seconds = seconds
-        self.interrupted = stops > 0
+        # Several processes stop after the same step: the one after the signal.
+        self.interrupted = stops > 0 or (world.size == 1 and interrupted())
         self.last["learning_rate"] = rate
         self._waited += waited
 
@@ -340,7 +341,7 @@ def _say_interrupted(loop: _Loop, out: Path) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Any]:
+def _interruptible() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether SIGINT or SIGTERM came; a second one stops at once."""
     came: list[int] = []
 
