@@ -46,6 +46,7 @@ batch_size = 4
 
 
 def main() -> None:
+    """Read the options, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--kills", type=int, default=50)
@@ -59,6 +60,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """Do the run undisturbed, then with kills, and compare."""
     recipe = folder / "recipe.toml"
     text = RECIPE.format(
         corpus=options.corpus.resolve(), steps=options.steps, save_every=options.save_every
@@ -89,6 +91,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
 
 
 def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
+    """Begin the run, or go on with it."""
     command = [sys.executable, "-m", "bert_mobile", "pretrain", str(recipe), "--out", str(out)]
     return subprocess.Popen(
         [*command, "--resume", "auto"],
@@ -101,13 +104,12 @@ def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
 def kill(
     recipe: Path, out: Path, chance: random.Random, options: argparse.Namespace
 ) -> dict[str, object]:
-    """Start the run, kill it at a random moment after its training began, and look at what is left."""
+    """Start the run and kill it at a random moment of its training; tell what is left."""
     before = last_step(out)
     run = start(recipe, out)
-    metrics = out / "metrics.jsonl"
-    seen = metrics.stat().st_mtime_ns if metrics.exists() else None
-    while run.poll() is None and (not metrics.exists() or metrics.stat().st_mtime_ns == seen):
-        time.sleep(0.005)
+    # A resumed run first cuts its metrics back to the checkpoint, which counts as a beginning too.
+    while run.poll() is None and last_step(out) == before:
+        time.sleep(0.01)
     time.sleep(chance.uniform(0, options.longest))
     ended = run.poll() is not None
     run.send_signal(signal.SIGKILL)
@@ -125,6 +127,7 @@ def kill(
 
 
 def last_step(out: Path) -> int | None:
+    """Return the last step on record."""
     path = out / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     steps = [json.loads(line)["step"] for line in lines if line.endswith("}")]
@@ -132,14 +135,17 @@ def last_step(out: Path) -> int | None:
 
 
 def last_saved(out: Path) -> int:
+    """Return the step of the last checkpoint."""
     return max((int(path.name[5:]) for path in out.glob("checkpoints/step-*")), default=0)
 
 
 def digest(out: Path) -> str:
+    """Return the hash of the finished weights."""
     return sha256((out / "model.safetensors").read_bytes()).hexdigest()
 
 
 def show(result: dict[str, object]) -> None:
+    """Print a table, and last one JSON document."""
     width = max(map(len, result))
     for name, value in result.items():
         print(f"{name:{width}}  {value}")

@@ -7,6 +7,7 @@ OUT/checkpoints/                                                        see `sta
 
 import platform
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
+from bert_mobile.carbon import EmissionSettings, settings_from_environment
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.examples import Batch, Corpus, PairSampler
 from bert_mobile.files import (
@@ -34,6 +36,7 @@ from bert_mobile.model.heads import BertForPretraining
 from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 from bert_mobile.train import state
 from bert_mobile.train.devices import World, autocast, joined_world
+from bert_mobile.train.emissions import Meter
 from bert_mobile.train.feed import Feed
 from bert_mobile.train.loop import Sitting, train
 from bert_mobile.train.objective import Objective
@@ -46,6 +49,9 @@ EVALUATION_SEED = 0
 """The held-out batches are the same for every run on a corpus."""
 
 RECIPE = "recipe.json"
+
+SECONDS_BETWEEN_PICTURES = 60
+"""A picture takes longer than a checkpoint of a small network."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +90,23 @@ def pretrain(
         raise InputError(
             f"{out} holds a run already", hint="go on with --resume auto, or give a new --out"
         )
-    sitting = sitting or Sitting()
+    emissions = settings_from_environment()
     with joined_world() as world:
-        run = Pretraining(recipe, out, world, sitting)
+        run = Pretraining(recipe, out, world, sitting or Sitting())
         optimizers = make_optimizers(run.model, recipe)
         found = state.resume(out, run.identity, run.model, optimizers) if resume else None
+        run.meter = run.emissions_meter(emissions, found)
         resumed_from = found.step if found else None
-        position = found or Position()
         world.total([0.0])  # all have looked at what is there before the first one writes
         if not world.is_first:
-            metrics = train(run, recipe, optimizers, position, out, world, sitting)
+            metrics = run.train(optimizers, found or Position())
             return PretrainReport(out, resumed_from, metrics, None, world.rank)
-        with held(out / state.CHECKPOINTS):
+        with held(out / state.CHECKPOINTS), run.meter:
             write_json(out / RECIPE, asdict(recipe))
-            metrics = train(run, recipe, optimizers, position, out, world, sitting)
+            metrics = run.train(optimizers, found or Position())
             with averaged_weights(optimizers):
                 run.finish(metrics)
-    curve = draw_curve(out, f"{recipe.variant}, {out.name}")
-    return PretrainReport(out, resumed_from, metrics, curve)
+    return PretrainReport(out, resumed_from, metrics, run.draw())
 
 
 class Pretraining:
@@ -124,6 +129,30 @@ class Pretraining:
         self.held_out = _held_out(recipe)
         manifest = sha256(self.tokenizer / "manifest.json")
         self.identity = RunIdentity(recipe.fingerprint, manifest)
+        self.meter: Meter | None = None
+        self._drawn = time.monotonic()
+
+    def train(self, optimizers: Sequence[Optimizer], position: Position) -> dict[str, Any]:
+        """Run the loop to the end of the sitting and return the last metrics."""
+        return train(self, self.recipe, optimizers, position, self.out, self.world, self.sitting)
+
+    def emissions_meter(self, settings: EmissionSettings, resumed: Position | None) -> Meter:
+        """Return the meter of the run, that goes on from the checkpoint it is resumed from."""
+        before = None
+        if resumed:
+            record = state.folder_of(self.out, resumed.step) / checkpoint.PROVENANCE
+            before = read_json(record, "a provenance record").get("emissions")
+        on_cuda = self.world.device.type == "cuda"
+        return Meter(
+            settings,
+            hardware=torch.cuda.get_device_name() if on_cuda else _processor(),
+            devices=self.world.size if on_cuda else self.world.size * torch.get_num_threads(),
+            before=before,
+        )
+
+    def draw(self) -> Path | None:
+        """Draw the curve of the run so far; None where matplotlib is missing."""
+        return draw_curve(self.out, f"{self.recipe.variant}, {self.out.name}")
 
     def feed(self, position: Position) -> Feed:
         """Return the batches of the phase from `position` on."""
@@ -160,7 +189,9 @@ class Pretraining:
         """Write a checkpoint of the run."""
         facts = self._facts({"step": position.step})
         state.save(self.out, position, self.identity, self.model, optimizers, self.tokenizer, facts)
-        draw_curve(self.out, f"{self.recipe.variant}, {self.out.name}")
+        if time.monotonic() - self._drawn > SECONDS_BETWEEN_PICTURES:
+            self.draw()
+            self._drawn = time.monotonic()
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Put the finished model into the run's folder itself, provenance last."""
@@ -214,6 +245,7 @@ class Pretraining:
             "recipe": asdict(self.recipe),
             "corpus": {"manifest_sha256": self.identity.corpus},
             "figures": figures,
+            "emissions": self.meter.read() if self.meter else None,
             "hardware": machine,
             "processes": self.world.size,
             "torch": torch.__version__,

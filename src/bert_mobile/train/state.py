@@ -68,14 +68,18 @@ def save(
     facts: Mapping[str, Any],
 ) -> None:
     """Write a checkpoint of the run and let go of all but the last two."""
-    folder = out / CHECKPOINTS / f"step-{position.step:08d}"
-    with atomic_folder(folder) as scratch:
+    with atomic_folder(folder_of(out, position.step)) as scratch:
         write_json(scratch / COUNTERS, {**asdict(position), **asdict(identity)})
         checkpoint.write_tensors(scratch / OPTIMIZER, _memories(model, optimizers))
         weights = model.to_huggingface()
         checkpoint.write_checkpoint(scratch, model.config, weights, tokenizer, facts)
     for old in saved(out)[:-KEPT]:
         shutil.rmtree(old)
+
+
+def folder_of(out: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is."""
+    return out / CHECKPOINTS / f"step-{step:08d}"
 
 
 def saved(out: Path) -> list[Path]:
