@@ -113,6 +113,31 @@ def test_a_lost_process_ends_the_run_and_one_goes_on_with_the_same_data(recipe, 
         assert ours[step] == pytest.approx(theirs[step], rel=1e-4), step
 
 
+@pytest.mark.slow
+def test_the_slurm_script_starts_the_run(recipe, tmp_path):
+    """With stand-ins for Slurm's commands, that do here what they do on a node."""
+    stand_ins = {
+        "scontrol": 'test "$*" = "show hostnames node[1]" && echo localhost',
+        "srun": 'exec "$@"',
+        "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
+    }
+    for name, script in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    settings = recipe(variant="micro", steps=2, dropout=0.0)
+    (tmp_path / "recipe.toml").write_text(as_toml(settings))
+    job = {"SLURM_JOB_NODELIST": "node[1]", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7"}
+    job |= {"RECIPE": str(tmp_path / "recipe.toml"), "OUT": str(tmp_path / "run")}
+    job |= {"PROCESSES": "2", "PORT": "0", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = ["bash", str(ROOT / "recipes" / "card.slurm")]
+    done = subprocess.run(
+        script, env=os.environ | job, check=False, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert (record["processes"], record["figures"]["step"]) == (2, 2)
+
+
 def children(pid):
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in found]
