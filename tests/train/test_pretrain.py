@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import pipeline
 
+from bert_mobile.carbon import EmissionSettings
 from bert_mobile.corpus import build_corpus
 from bert_mobile.errors import ArtifactError, InputError, RunError
 from bert_mobile.files import held, sha256
@@ -284,6 +285,38 @@ def test_sittings_add_up_to_one_run(recipe, finished, tmp_path):
     assert_same_weights(tmp_path / "run", finished)
 
 
+def test_a_run_goes_on_elsewhere_from_its_weights_alone(recipe, tmp_path):
+    settings = recipe(rewarm_steps=2, initialize_from=None)
+    pretrain(settings, tmp_path / "here", sitting=Sitting(minutes=1e-9))
+    published = shutil.move(tmp_path / "here", tmp_path / "published")
+    shutil.rmtree(published / "checkpoints")
+    report = pretrain(settings, tmp_path / "there", resume=published)
+    assert report.resumed_from == 1
+    lines = {each["step"]: each for each in read_metrics(tmp_path / "there") if "loss" in each}
+    assert sorted(lines) == list(range(2, 13))
+    rates = [lines[step]["learning_rate"] / settings.learning_rate for step in (2, 3, 4)]
+    assert rates == pytest.approx([11 / 12 / 2, 10 / 12, 9 / 12])
+    record = json.loads((tmp_path / "there" / "provenance.json").read_text())
+    assert record["run"]["position"]["rewarmed_at"] == 1
+    assert record["emissions"]["sittings"] == 2
+    with pytest.raises(InputError, match="published was begun with another recipe"):
+        pretrain(replace(settings, seed=3), tmp_path / "other", resume=published)
+    with pytest.raises(InputError, match="holds a run already"):
+        pretrain(settings, tmp_path / "there", resume=published)
+
+
+def test_weights_that_are_damaged_or_tell_of_no_run_are_refused(
+    recipe, finished, tiny_checkpoint, tmp_path
+):
+    with pytest.raises(ArtifactError, match="tells of no run to go on with"):
+        pretrain(recipe(), tmp_path / "run", resume=tiny_checkpoint)
+    damaged = shutil.copytree(finished, tmp_path / "damaged")
+    os.truncate(damaged / "model.safetensors", 1_000)
+    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing or damaged"):
+        pretrain(recipe(), tmp_path / "run", resume=damaged)
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
 def test_a_crashed_run_ends_with_the_same_weights(recipe, finished, broken_off):
     assert pretrain(recipe(), broken_off, resume=True).resumed_from == 8
     assert_same_weights(broken_off, finished)
@@ -408,7 +441,9 @@ def test_sequences_longer_than_the_positions_are_refused(recipe, tmp_path):
 
 def test_a_warm_start_begins_with_the_parents_weights(recipe, finished, tmp_path):
     settings = recipe(initialize_from=str(finished))
-    ours = Pretraining(settings, tmp_path, ALONE, Sitting()).model.to_huggingface()
+    run = Pretraining(settings, tmp_path, ALONE, Sitting())
+    assert run.begin([], resume=False, settings=EmissionSettings()) is None
+    ours = run.model.to_huggingface()
     for name, tensor in load_file(finished / "model.safetensors").items():
         assert torch.equal(torch.from_numpy(ours[name]), tensor), name
     pretrain(replace(settings, steps=1), tmp_path / "run")

@@ -115,7 +115,7 @@ def train(
                     loop.look_after(metrics)
                     if loop.interrupted:
                         _say_interrupted(loop, out)
-    return loop.latest or {**vars(position), **loop.judged()}  # resumed when all was done
+    return loop.latest or {**_counters(position), **loop.judged()}  # resumed when all was done
 
 
 def fraction_done(recipe: Recipe, position: Position) -> float:
@@ -201,7 +201,7 @@ class _Loop:
         recipe, position, world = self.recipe, self.position, self.world
         # Dropout is a function of the step, and of the process.
         torch.manual_seed((recipe.seed << 32) + (world.rank << 24) + position.step)
-        rate = learning_rate(recipe, position.step, self.done)
+        rate = learning_rate(recipe, position.step, self.done, position.rewarmed_at)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -317,7 +317,8 @@ class _Loop:
 
 
 def _counters(position: Position) -> dict[str, Any]:
-    return {key: value for key, value in vars(position).items() if key != "loss_scale"}
+    counters = ("step", "phase", "phase_step", "tokens", "seconds")
+    return {name: getattr(position, name) for name in counters}
 
 
 class _Clock:

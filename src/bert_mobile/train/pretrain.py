@@ -75,37 +75,39 @@ class PretrainReport:
 
 
 def pretrain(
-    recipe: Recipe, out: Path, *, resume: bool = False, sitting: Sitting | None = None
+    recipe: Recipe, out: Path, *, resume: bool | Path = False, sitting: Sitting | None = None
 ) -> PretrainReport:
     """Run a recipe, or go on with it, and leave a checkpoint that transformers reads in `out`.
 
-    Under `torchrun`, every process calls this, and the first one writes. Raises `InputError` where
-    `out` holds a run already and `resume` is false, or the recipe, corpus and starting checkpoint
-    do not fit together; `RunError` where the run cannot go on.
+    `resume` is whether to go on from the last good checkpoint in `out`, or the folder of weights
+    that another sitting of the same run left elsewhere. Under `torchrun`, every process calls this,
+    and the first one writes. Raises `InputError` where `out` holds a run already and `resume` is
+    not true, or the recipe, corpus and starting checkpoint do not fit together; `RunError` where
+    the run cannot go on.
     """
     refuse_foreign_folder(
         out, _is_run, inputs=[Path(p) for p in (recipe.corpus, recipe.initialize_from) if p]
     )
-    if not resume and (out / RECIPE).exists():
+    if resume is not True and (out / RECIPE).exists():
         raise InputError(
             f"{out} holds a run already", hint="go on with --resume auto, or give a new --out"
         )
-    emissions = settings_from_environment()
+    settings = settings_from_environment()
     with joined_world() as world:
         run = Pretraining(recipe, out, world, sitting or Sitting())
         optimizers = make_optimizers(run.model, recipe)
-        found = state.resume(out, run.identity, run.model, optimizers) if resume else None
-        run.meter = run.emissions_meter(emissions, found)
-        resumed_from = found.step if found else None
+        begun = run.begin(optimizers, resume=resume, settings=settings)
+        position = begun.position if begun else Position()
+        resumed_from = position.step if begun else None
         world.total([0.0])  # all have looked at what is there before the first one writes
         if not world.is_first:
-            metrics = run.train(optimizers, found or Position())
+            metrics = run.train(optimizers, position)
             return PretrainReport(out, resumed_from, metrics, None, world.rank)
         with held(out / state.CHECKPOINTS), run.meter:
             write_json(out / RECIPE, asdict(recipe))
-            metrics = run.train(optimizers, found or Position())
+            metrics = run.train(optimizers, position)
             with averaged_weights(optimizers):
-                run.finish(metrics)
+                run.finish(metrics, position)
     return PretrainReport(out, resumed_from, metrics, run.draw())
 
 
@@ -118,7 +120,7 @@ class Pretraining:
         self.tokenizer = Path(recipe.corpus)
         corpus = Corpus(self.tokenizer, "train")
         self.model = BertForPretraining(_shape(recipe, corpus)).to(world.device)
-        self.parents = _start(self.model, recipe)
+        self.parents: list[dict[str, Any]] = []
         self.parameters = list(self.model.parameters())
         objective: nn.Module = Objective(self.model, recipe)
         if world.device.type == "cuda":  # on processors the matrix products are nearly all there is
@@ -129,26 +131,34 @@ class Pretraining:
         self.held_out = _held_out(recipe)
         manifest = sha256(self.tokenizer / "manifest.json")
         self.identity = RunIdentity(recipe.fingerprint, manifest)
-        self.meter: Meter | None = None
+        self.meter = Meter(EmissionSettings(), hardware=_processor())
         self._drawn = time.monotonic()
 
     def train(self, optimizers: Sequence[Optimizer], position: Position) -> dict[str, Any]:
         """Run the loop to the end of the sitting and return the last metrics."""
         return train(self, self.recipe, optimizers, position, self.out, self.world, self.sitting)
 
-    def emissions_meter(self, settings: EmissionSettings, resumed: Position | None) -> Meter:
-        """Return the meter of the run, that goes on from the checkpoint it is resumed from."""
-        before = None
-        if resumed:
-            record = state.folder_of(self.out, resumed.step) / checkpoint.PROVENANCE
-            before = read_json(record, "a provenance record").get("emissions")
+    def begin(
+        self, optimizers: Sequence[Optimizer], *, resume: bool | Path, settings: EmissionSettings
+    ) -> state.Resumed | None:
+        """Load what the run goes on from, or else what the recipe starts it from."""
+        if isinstance(resume, Path):
+            begun: state.Resumed | None = state.go_on_from(resume, self.identity, self.model)
+        else:
+            found = resume and state.resume(self.out, self.identity, self.model, optimizers)
+            begun = found or None
+        record: dict[str, Any] = {}
+        if begun:
+            record = read_json(begun.folder / checkpoint.PROVENANCE, "a provenance record")
+        self.parents = record.get("parents", []) if begun else _start(self.model, self.recipe)
         on_cuda = self.world.device.type == "cuda"
-        return Meter(
+        self.meter = Meter(
             settings,
             hardware=torch.cuda.get_device_name() if on_cuda else _processor(),
-            devices=self.world.size if on_cuda else self.world.size * torch.get_num_threads(),
-            before=before,
+            devices=self.world.size * (1 if on_cuda else torch.get_num_threads()),
+            before=record.get("emissions"),
         )
+        return begun
 
     def draw(self) -> Path | None:
         """Draw the curve of the run so far; None where matplotlib is missing."""
@@ -187,19 +197,17 @@ class Pretraining:
 
     def save(self, position: Position, optimizers: Sequence[Optimizer]) -> None:
         """Write a checkpoint of the run."""
-        facts = self._facts({"step": position.step})
+        facts = self._facts({"step": position.step}, position)
         state.save(self.out, position, self.identity, self.model, optimizers, self.tokenizer, facts)
         if time.monotonic() - self._drawn > SECONDS_BETWEEN_PICTURES:
             self.draw()
             self._drawn = time.monotonic()
 
-    def finish(self, metrics: dict[str, Any]) -> None:
+    def finish(self, metrics: dict[str, Any], position: Position) -> None:
         """Put the finished model into the run's folder itself, provenance last."""
         with atomic_folder(self.out / "finished") as scratch:
-            weights = self.model.to_huggingface()
-            checkpoint.write_checkpoint(
-                scratch, self.model.config, weights, self.tokenizer, self._facts(metrics)
-            )
+            weights, facts = self.model.to_huggingface(), self._facts(metrics, position)
+            checkpoint.write_checkpoint(scratch, self.model.config, weights, self.tokenizer, facts)
         (self.out / checkpoint.PROVENANCE).unlink(missing_ok=True)
         finished = self.out / "finished"
         for file in sorted(finished.iterdir(), key=lambda f: f.name == checkpoint.PROVENANCE):
@@ -237,7 +245,7 @@ class Pretraining:
                     hint="choose numbers that share the batch evenly",
                 )
 
-    def _facts(self, figures: dict[str, Any]) -> dict[str, Any]:
+    def _facts(self, figures: dict[str, Any], position: Position) -> dict[str, Any]:
         machine = torch.cuda.get_device_name() if self.world.device.type == "cuda" else _processor()
         return {
             "kind": "pre-trained checkpoint",
@@ -245,7 +253,8 @@ class Pretraining:
             "recipe": asdict(self.recipe),
             "corpus": {"manifest_sha256": self.identity.corpus},
             "figures": figures,
-            "emissions": self.meter.read() if self.meter else None,
+            "run": {**asdict(self.identity), "position": asdict(position)},
+            "emissions": self.meter.read(),
             "hardware": machine,
             "processes": self.world.size,
             "torch": torch.__version__,
