@@ -6,7 +6,6 @@ OUT/checkpoints/                                                        see `sta
 """
 
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForPretraining
 from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 from bert_mobile.train import state
-from bert_mobile.train.devices import World, autocast, joined_world
+from bert_mobile.train.devices import World, autocast, hardware, joined_world
 from bert_mobile.train.feed import Feed
 from bert_mobile.train.loop import Sitting, train
 from bert_mobile.train.objective import Objective
@@ -207,14 +206,13 @@ class Pretraining:
                 )
 
     def _facts(self, figures: dict[str, Any]) -> dict[str, Any]:
-        machine = torch.cuda.get_device_name() if self.world.device.type == "cuda" else _processor()
         return {
             "kind": "pre-trained checkpoint",
             "parents": self.parents,
             "recipe": asdict(self.recipe),
             "corpus": {"manifest_sha256": self.identity.corpus},
             "figures": figures,
-            "hardware": machine,
+            "hardware": hardware(self.world.device),
             "processes": self.world.size,
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -294,12 +292,3 @@ def _held_out(recipe: Recipe) -> PairSampler | None:
     smallest = min(phase.batch_size for phase in recipe.phases)
     sampler.batch_size = min(smallest, sampler.windows)
     return sampler
-
-
-def _processor() -> str:
-    """Return the processor's name as the system tells it."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return f"{line.split(':', 1)[1].strip()}, {torch.get_num_threads()} threads"
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
