@@ -110,11 +110,11 @@ def test_flops_are_those_that_torch_counts(pretraining, batch):
     assert counter.get_total_flops() == pytest.approx(expected, rel=1e-12)
 
 
-def test_flops_of_bert_base_are_six_times_its_weights():
-    config = BertConfig(12, 768, 12, 3072)
+def test_flops_of_bert_base_that_is_asked_for_all_tokens():
     layers, attention = 84_934_656, 12 * 12 * 512 * 768
-    nearly = 6 * layers + attention
-    assert nearly < flop_per_token(config, 512, 77) < 1.1 * nearly + 6 * 768 * 30_000
+    heads = (511 * (768 * 768 + 768 * 30_000) + 768 * 768 + 2 * 768) / 512
+    found = flop_per_token(BertConfig(12, 768, 12, 3072), 512, 511)
+    assert found == pytest.approx(6 * (layers + heads) + attention, rel=1e-12)
 
 
 def test_the_peak_is_a_rate():

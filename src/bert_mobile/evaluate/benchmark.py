@@ -192,13 +192,15 @@ def flop_per_token(config: BertConfig, sequence_length: int, asked: int) -> floa
 
     Matrix products only, 2 FLOPs for a multiplication and its addition, twice as many backward as
     forward: 6 for each weight that a token meets, and 12·L·T·H for attention (PaLM, appendix B).
-    The vocabulary is met by the `asked` tokens of a sequence only, the pooler by one.
+    The vocabulary is met by the `asked` tokens of a sequence only, the pooler by one, and what
+    follows the last layer's attention by all these.
     """
     hidden, inner = config.hidden_size, config.intermediate_size
     layers = config.num_hidden_layers
-    every = layers * (4 * hidden * hidden + 2 * hidden * inner)
-    at_asked = hidden * hidden + hidden * config.vocab_size
-    at_first = hidden * hidden + 2 * hidden
+    after_attention = hidden * hidden + 2 * hidden * inner
+    every = layers * (3 * hidden * hidden + after_attention) - after_attention
+    at_asked = after_attention + hidden * hidden + hidden * config.vocab_size
+    at_first = after_attention + hidden * hidden + 2 * hidden
     weights = every + (asked * at_asked + at_first) / sequence_length
     return 6 * weights + 12 * layers * sequence_length * hidden
 
