@@ -14,6 +14,7 @@ import click
 
 from bert_mobile import __version__
 from bert_mobile.cli.answers import embed, fill_mask, next_sentence, score
+from bert_mobile.cli.benching import bench
 from bert_mobile.cli.judging import emissions, evaluate, models
 from bert_mobile.cli.making import convert, corpus, grow, pretrain, quantize, tokenizer
 from bert_mobile.errors import BertMobileError
@@ -53,6 +54,7 @@ COMMANDS: Sequence[click.Command] = (
     quantize,
     convert,
     evaluate,
+    bench,
     emissions,
 )
 for _command in COMMANDS:

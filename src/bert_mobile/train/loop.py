@@ -99,7 +99,7 @@ def train(
     checkpoint is written, where the run is interrupted (SIGINT or SIGTERM).
     """
     hold_memory()
-    loop = _Loop(purpose, recipe, optimizers, position, world, sitting)
+    loop = Loop(purpose, recipe, optimizers, position, world, sitting)
     metrics = Metrics(out, position.step) if world.is_first else None
     with _interruptible() as interrupted, _bar(recipe, position, world) as bar:
         while not loop.is_over:
@@ -138,8 +138,8 @@ def phase_at(recipe: Recipe, done: float) -> int:
     return len(recipe.phases) - 1
 
 
-class _Loop:
-    """The state of one sitting.
+class Loop:
+    """The state of one sitting: what `train` drives, and `evaluate.benchmark` times.
 
     Losses stay on the device until they are wanted, so that a GPU never waits for the program: they
     are looked at before anything is written, on a processor at once.
@@ -176,14 +176,17 @@ class _Loop:
 
     @property
     def done(self) -> float:
+        """How much of the budget is spent, 0 to 1."""
         return fraction_done(self.recipe, self.position)
 
     @property
     def phase(self) -> int:
+        """The phase of the next step."""
         return max(self.position.phase, phase_at(self.recipe, self.done))
 
     @property
     def is_over(self) -> bool:
+        """Whether the budget or the sitting is spent."""
         return self.done >= 1 or self._sitting_is_over
 
     @property
@@ -332,7 +335,7 @@ class _Clock:
         return time.monotonic() - self._zero
 
 
-def _say_interrupted(loop: _Loop, out: Path) -> None:
+def _say_interrupted(loop: Loop, out: Path) -> None:
     if loop.done < 1:
         raise RunError(
             f"interrupted after step {loop.position.step}; a checkpoint of step "
@@ -373,7 +376,7 @@ def _bar(recipe: Recipe, position: Position, world: World) -> AbstractContextMan
     return progress("pretrain", (recipe.hours or 0) * 3600, "s", position.seconds)
 
 
-def _report(bar: Progress, loop: _Loop, before: float) -> None:
+def _report(bar: Progress, loop: Loop, before: float) -> None:
     recipe, position = loop.recipe, loop.position
     total = recipe.steps or recipe.tokens or (recipe.hours or 0) * 3600
     rate = position.tokens / max(position.seconds, 1e-9)

@@ -6,7 +6,6 @@ OUT/checkpoints/                                                        see `sta
 """
 
 import platform
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +34,7 @@ from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForPretraining
 from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 from bert_mobile.train import state
-from bert_mobile.train.devices import World, autocast, joined_world
+from bert_mobile.train.devices import World, autocast, hardware, joined_world
 from bert_mobile.train.emissions import Meter
 from bert_mobile.train.feed import Feed
 from bert_mobile.train.loop import Sitting, train
@@ -131,7 +130,7 @@ class Pretraining:
         self.held_out = _held_out(recipe)
         manifest = sha256(self.tokenizer / "manifest.json")
         self.identity = RunIdentity(recipe.fingerprint, manifest)
-        self.meter = Meter(EmissionSettings(), hardware=_processor())
+        self.meter = Meter(EmissionSettings(), hardware=hardware(world.device))
         self._drawn = time.monotonic()
 
     def train(self, optimizers: Sequence[Optimizer], position: Position) -> dict[str, Any]:
@@ -154,7 +153,7 @@ class Pretraining:
         on_cuda = self.world.device.type == "cuda"
         self.meter = Meter(
             settings,
-            hardware=torch.cuda.get_device_name() if on_cuda else _processor(),
+            hardware=hardware(self.world.device),
             devices=self.world.size * (1 if on_cuda else torch.get_num_threads()),
             before=record.get("emissions"),
         )
@@ -246,7 +245,6 @@ class Pretraining:
                 )
 
     def _facts(self, figures: dict[str, Any], position: Position) -> dict[str, Any]:
-        machine = torch.cuda.get_device_name() if self.world.device.type == "cuda" else _processor()
         return {
             "kind": "pre-trained checkpoint",
             "parents": self.parents,
@@ -255,7 +253,7 @@ class Pretraining:
             "figures": figures,
             "run": {**asdict(self.identity), "position": asdict(position)},
             "emissions": self.meter.read(),
-            "hardware": machine,
+            "hardware": hardware(self.world.device),
             "processes": self.world.size,
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -335,12 +333,3 @@ def _held_out(recipe: Recipe) -> PairSampler | None:
     smallest = min(phase.batch_size for phase in recipe.phases)
     sampler.batch_size = min(smallest, sampler.windows)
     return sampler
-
-
-def _processor() -> str:
-    """Return the processor's name as the system tells it."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return f"{line.split(':', 1)[1].strip()}, {torch.get_num_threads()} threads"
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
