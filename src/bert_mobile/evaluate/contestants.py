@@ -175,7 +175,7 @@ def run_ours(course: Course, referee: Referee, world: World) -> None:
     watch = Stopwatch(course, referee, world.device)
     with run.feed(position) as feed:
         for _ in range(course.length):
-            loop.step(feed, interrupted=False)
+            loop.step(feed, interrupted=lambda: False)
             if world.device.type == "cpu":
                 loop.look()
             loop.look_after(None)
