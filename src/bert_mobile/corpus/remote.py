@@ -49,7 +49,7 @@ def list_files(address: str) -> list[RemoteFile]:
 
     Raises `InputError` where there are none or the place cannot be reached.
     """
-    if _HUB.match(address) and library("huggingface_hub").constants.HF_HUB_OFFLINE:
+    if _HUB.match(address) and library("huggingface_hub.constants").HF_HUB_OFFLINE:
         return _cached(address)
     with _refusals(address):
         files, path = library("fsspec.core").url_to_fs(address)
@@ -70,11 +70,10 @@ def _version(files: Any, info: dict[str, Any]) -> str:
 
 def _cached(address: str) -> list[RemoteFile]:
     """List what the Hub's cache has of a data set; its link to a blob tells a file's version."""
-    hub = library("huggingface_hub")
     repository, revision, path = cast("re.Match[str]", _HUB.match(address)).groups()
     try:
         folder = Path(
-            hub.snapshot_download(
+            library("huggingface_hub").snapshot_download(
                 repository, repo_type="dataset", revision=revision, local_files_only=True
             )
         )
@@ -85,8 +84,8 @@ def _cached(address: str) -> list[RemoteFile]:
     files = [file for file in found if file.is_file() and not file.name.startswith(".")]
     if not folder or not files:
         raise InputError(
-            f"{address} is not in the cache {hub.constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE "
-            "forbids fetching it",
+            f"{address} is not in the cache {library('huggingface_hub.constants').HF_HUB_CACHE}, "
+            "and HF_HUB_OFFLINE forbids fetching it",
             hint="unset HF_HUB_OFFLINE, or point HF_HOME to a cache that has it",
         )
     at = f"@{revision}" if revision else ""
