@@ -344,6 +344,16 @@ def test_damaged_shard_is_named(built: BuildReport, tmp_path: Path, part: str) -
     Corpus(tmp_path / "corpus", "held_out")
 
 
+@pytest.mark.parametrize("part", ["tokens", "sentences", "documents"])
+def test_wrong_counts_are_refused(built: BuildReport, tmp_path: Path, part: str) -> None:
+    manifest = built.manifest
+    manifest["splits"]["held_out"][part] += 1
+    (tmp_path / "corpus" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=f"counts .*'{part}': .* in held_out, its files hold"):
+        Corpus(tmp_path / "corpus", "held_out")
+    Corpus(tmp_path / "corpus", "train")
+
+
 def test_other_version_is_refused(built: BuildReport, tmp_path: Path) -> None:
     manifest = {**built.manifest, "version": 2}
     (tmp_path / "corpus" / "manifest.json").write_text(json.dumps(manifest))
