@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from bert_mobile.corpus import build_corpus, pieces, plan, stages
-from bert_mobile.errors import InputError, RunError
+from bert_mobile.corpus import build_corpus, plan, stages, tokenize_corpus
+from bert_mobile.errors import ArtifactError, InputError, RunError
 from bert_mobile.files import write_json
 
 from .conftest import prose
@@ -52,6 +52,7 @@ def wait_for_marks(out: Path, count: int) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_named_and_the_rest_is_kept(
     source: Path, whole: Path, tmp_path: Path, tokenizer: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_killed_worker_is_named_and_the_rest_is_kept(
     assert not (tmp_path / ".c.part").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_killed_command(source: Path, tmp_path: Path, tokenizer: Path) -> None:
     """Its workers end with it; the same command with --resume auto makes the same bytes."""
@@ -195,6 +197,7 @@ def test_a_refusal_in_a_worker_is_one_error(
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
 
 
+@pytest.mark.slow
 def test_workers_are_quiet(
     source: Path, whole: Path, tmp_path: Path, tokenizer: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,10 +211,6 @@ def test_damaged_text_is_not_encoded_anew(whole: Path, tokenizer: Path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     before = {p.name: p.read_bytes() for p in whole.iterdir()}
-    from bert_mobile.corpus import tokenize_corpus
-    from bert_mobile.errors import ArtifactError
-
     with pytest.raises(ArtifactError, match=r"train-00001\.jsonl\.zst is missing or damaged"):
         tokenize_corpus(whole, tokenizer)
     assert {p.name: p.read_bytes() for p in whole.iterdir()} == before
-    assert pieces.NO_PIECES not in before

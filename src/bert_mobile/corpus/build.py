@@ -106,15 +106,7 @@ def build_corpus(
     Encoder(tokenizer)  # refuses a bad one before the long work
     dropped: Counter[str] = Counter()
     files = find_files(sources, dropped)
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "version": shards.VERSION,
-        "sources": [{"path": file.name, "bytes": file.bytes} for file in files],
-        "dropped": {},
-        "repaired": {},
-        "settings": _recorded(settings),
-        "libraries": libraries,
-    }
+    manifest = _manifest(files, settings, libraries)
     vocabulary = _tokenizer_bytes(tokenizer)
     identity = _identity(files, manifest, vocabulary)
     with _working_folder(out, identity, vocabulary, resume=resume) as work:
@@ -189,6 +181,21 @@ def read_sentences(corpus_or_source: Path | str) -> Iterator[list[str]]:
         found = prepare.sentences_of(record, reading.dropped, Counter())
         if found:
             yield found
+
+
+def _manifest(
+    files: Sequence[SourceFile], settings: Settings, libraries: dict[str, str]
+) -> dict[str, Any]:
+    """Return as much of a manifest as is known before the work."""
+    return {
+        "format": FORMAT,
+        "version": shards.VERSION,
+        "sources": [{"path": file.name, "bytes": file.bytes} for file in files],
+        "dropped": {},
+        "repaired": {},
+        "settings": _recorded(settings),
+        "libraries": libraries,
+    }
 
 
 def _recorded(settings: Settings) -> dict[str, Any]:
