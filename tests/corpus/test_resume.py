@@ -21,7 +21,7 @@ from bert_mobile.files import write_json
 from .conftest import prose
 from .test_build import same_folders
 
-TASK_BYTES = 16_000
+TASK_BYTES = 12_000
 COMMAND = (
     "import sys; from bert_mobile.corpus import plan; from bert_mobile.cli import main\n"
     f"plan.TASK_BYTES = {TASK_BYTES}\n"
@@ -33,13 +33,13 @@ COMMAND = (
 def source(json_lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a file of some forty tasks."""
     monkeypatch.setattr(plan, "TASK_BYTES", TASK_BYTES)
-    return json_lines(prose(seed) for seed in range(600))
+    return json_lines(prose(seed) for seed in range(400))
 
 
 @pytest.fixture
 def whole(source: Path, tmp_path: Path, tokenizer: Path) -> Path:
     """Return the corpus that an undisturbed build makes."""
-    build_corpus([source], tmp_path / "whole", tokenizer=tokenizer, shard_bytes=120_000)
+    build_corpus([source], tmp_path / "whole", tokenizer=tokenizer, shard_bytes=80_000)
     return tmp_path / "whole"
 
 
@@ -60,7 +60,7 @@ def test_a_killed_worker_is_named_and_the_rest_is_kept(
 
     def build(*, resume: bool = False) -> Any:
         return build_corpus(
-            [source], out, tokenizer=tokenizer, workers=2, shard_bytes=120_000, resume=resume
+            [source], out, tokenizer=tokenizer, workers=2, shard_bytes=80_000, resume=resume
         )
 
     with ThreadPoolExecutor(1) as thread:
@@ -75,7 +75,7 @@ def test_a_killed_worker_is_named_and_the_rest_is_kept(
     assert not out.exists()
     report = build(resume=True)
     assert report.tasks_kept >= 3
-    assert report.documents < 600
+    assert report.documents < 400
     same_folders(out, whole)
     assert not (tmp_path / ".c.part").exists()
 
@@ -127,7 +127,7 @@ def test_interrupt(
 
     def build(*, resume: bool) -> Any:
         return build_corpus(
-            [source], tmp_path / "c", tokenizer=tokenizer, shard_bytes=120_000, resume=resume
+            [source], tmp_path / "c", tokenizer=tokenizer, shard_bytes=80_000, resume=resume
         )
 
     with monkeypatch.context() as patch:
@@ -170,7 +170,7 @@ def test_others_work_is_not_gone_on_with(
     assert "leave out --resume" in raised.value.hint
     assert (tmp_path / ".c.part").is_dir()
     report = build_corpus([source], out, tokenizer=tokenizer)
-    assert (report.tasks_kept, report.documents) == (0, 601)
+    assert (report.tasks_kept, report.documents) == (0, 401)
 
 
 def test_resume_of_nothing_begins(source: Path, tmp_path: Path, tokenizer: Path) -> None:
@@ -189,9 +189,9 @@ def test_a_refusal_in_a_worker_is_one_error(
 ) -> None:
     """It names the line of the whole file, though a worker reads a piece of it."""
     lines = source.read_text().splitlines(keepends=True)
-    lines[500] = '{"text": 3}\n'
+    lines[350] = '{"text": 3}\n'
     source.write_text("".join(lines))
-    with pytest.raises(InputError, match="line 501: found int, expected a string"):
+    with pytest.raises(InputError, match="line 351: found int, expected a string"):
         build_corpus([source], tmp_path / "c", tokenizer=tokenizer, workers=2)
     assert capfd.readouterr() == ("", "")
     assert [path.name for path in tmp_path.iterdir()] == [source.name]
@@ -201,7 +201,7 @@ def test_a_refusal_in_a_worker_is_one_error(
 def test_workers_are_quiet(
     source: Path, whole: Path, tmp_path: Path, tokenizer: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    build_corpus([source], tmp_path / "c", tokenizer=tokenizer, workers=3, shard_bytes=120_000)
+    build_corpus([source], tmp_path / "c", tokenizer=tokenizer, workers=3, shard_bytes=80_000)
     assert capfd.readouterr() == ("", "")
     same_folders(tmp_path / "c", whole)
 
