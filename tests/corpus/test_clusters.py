@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bert_mobile.cli.corpora import corpus
 from bert_mobile.corpus import build_corpus, plan
 from bert_mobile.corpus.clusters import RayEngine, SlurmEngine
-from bert_mobile.errors import InputError, RunError
+from bert_mobile.errors import InputError, MissingExtraError, RunError
 
 from .conftest import prose
 from .test_build import same_folders
@@ -103,6 +104,26 @@ def test_a_machine_without_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="'sbatch' is not among this machine's commands"):
         SlurmEngine(1, "small")
+
+
+def test_an_installation_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match="'ray', which is not installed") as raised:
+        RayEngine(1)
+    assert raised.value.hint == 'pip install "bert-mobile[scale]"'
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["slurm"], "--executor slurm needs a --partition"),
+        (["slurm", "--partition", "p", "--sbatch", "account"], "--sbatch account has no value"),
+    ],
+)
+def test_refused_options(tmp_path: Path, options: list[str], message: str) -> None:
+    words = ["build", str(tmp_path), "--out", str(tmp_path / "c"), "--executor", *options]
+    with pytest.raises(InputError, match=message):
+        corpus.main(words, standalone_mode=False)
 
 
 @pytest.mark.slow

@@ -160,6 +160,10 @@ class RayEngine(_Cluster):
     """Tasks at the same time."""
     poll_seconds: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Refuse an installation without Ray."""
+        library("ray", extra="scale")
+
     def __enter__(self) -> Self:
         """Connect to the cluster."""
         library("ray", extra="scale").init(
