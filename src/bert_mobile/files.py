@@ -27,7 +27,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     path = path.resolve()
     scratch = path.with_name(f".{path.name}.part")
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield scratch
@@ -46,21 +46,38 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     `refuse_foreign_folder`). Raises `RunError` as `atomic_file` does.
     """
     path = path.resolve()
-    scratch = path.with_name(f".{path.name}.part")
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _put_back(path)
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
+    with explained(path):
+        scratch = begin_part(path)
         try:
             yield scratch
-            for file in scratch.rglob("*"):
-                if file.is_file():
-                    _flush(file)
-            _swap(scratch, path)
+            place_folder(scratch, path)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
+
+
+def part_of(path: Path) -> Path:
+    """Return where a folder is made before it gets its name: `.NAME.part` beside it."""
+    path = path.resolve()
+    return path.with_name(f".{path.name}.part")
+
+
+def begin_part(path: Path) -> Path:
+    """Return the new, empty `.NAME.part` of a folder; an earlier attempt's is removed."""
+    scratch = part_of(path)
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    _put_back(path.resolve())
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    return scratch
+
+
+def place_folder(folder: Path, path: Path) -> None:
+    """Flush a finished folder and give it its name, in the place of a folder of that name."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            _flush(file)
+    _swap(folder, path.resolve())
 
 
 def refuse_foreign_folder(
@@ -106,7 +123,7 @@ def held(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows has no such locks
         yield
         return
-    with _explained(folder):
+    with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
     with lock:
@@ -122,7 +139,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def append_text(path: Path, text: str) -> None:
     """Write `text` to the end of `path`. Raises `RunError` as `atomic_file` does."""
-    with _explained(path), path.open("a", encoding="utf-8") as file:
+    with explained(path), path.open("a", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -191,7 +208,7 @@ def _flush(path: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write `path` into a `RunError` with a hint."""
     try:
         yield

@@ -16,9 +16,9 @@ from tokenizers import Tokenizer
 
 from bert_mobile.corpus import (
     BuildReport,
-    build,
     build_corpus,
     pieces,
+    plan,
     read_sentences,
     tokenize_corpus,
 )
@@ -184,7 +184,7 @@ def test_sentences_without_pieces_are_dropped(
 def test_workers_do_not_change_a_byte(
     built: BuildReport, tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "CHUNK_CHARACTERS", 5000)
+    monkeypatch.setattr(plan, "TASK_BYTES", 5000)
     report = build_corpus(
         [tmp_path / "texts.jsonl"],
         tmp_path / "four",
@@ -303,12 +303,13 @@ def full(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "error", "message"),
+    "target",
     [
-        ("bert_mobile.corpus.shards.TextShards.write", full, "No space left"),
-        ("numpy.save", full, "No space left"),
-        ("bert_mobile.corpus.build.write_json", full, "No space left"),
-        ("bert_mobile.corpus.build.shutil.copyfile", full, "No space left"),
+        "bert_mobile.corpus.shards.atomic_file",
+        "bert_mobile.corpus.engine.LocalPipelineExecutor.mark_rank_as_completed",
+        "numpy.save",
+        "bert_mobile.corpus.build.write_json",
+        "bert_mobile.corpus.workspace.write_json",
     ],
 )
 def test_full_disk_leaves_what_was_there(
@@ -317,31 +318,20 @@ def test_full_disk_leaves_what_was_there(
     tokenizer: Path,
     monkeypatch: pytest.MonkeyPatch,
     target: str,
-    error: Callable[..., None],
-    message: str,
 ) -> None:
-    before = {p.name: p.read_bytes() for p in (tmp_path / "corpus").iterdir()}
-    monkeypatch.setattr(target, error)
-    with pytest.raises(RunError, match=message) as raised:
-        build_corpus([tmp_path / "texts.jsonl"], tmp_path / "corpus", tokenizer=tokenizer)
-    assert raised.value.hint
-    assert {p.name: p.read_bytes() for p in (tmp_path / "corpus").iterdir()} == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus", "texts.jsonl"]
-
-
-def test_interrupt_leaves_nothing(
-    tmp_path: Path,
-    tokenizer: Path,
-    json_lines: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def interrupt(_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(build, "encode_shard", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        build_corpus([json_lines(TEXTS)], tmp_path / "c", tokenizer=tokenizer)
-    assert [p.name for p in tmp_path.iterdir()] == ["texts.jsonl"]
+    """The message says how to go on, and going on makes what an undisturbed build makes."""
+    source, out = tmp_path / "texts.jsonl", tmp_path / "corpus"
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(target, full)
+        with pytest.raises(RunError, match="No space left") as raised:
+            build_corpus([source], out, tokenizer=tokenizer)
+    assert "--resume auto" in raised.value.hint
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    build_corpus([source], out, tokenizer=tokenizer, resume=True)
+    build_corpus([source], tmp_path / "again", tokenizer=tokenizer)
+    same_folders(out, tmp_path / "again")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "corpus", "texts.jsonl"]
 
 
 @pytest.mark.parametrize("part", ["tokens", "sentences", "documents"])
@@ -352,6 +342,16 @@ def test_damaged_shard_is_named(built: BuildReport, tmp_path: Path, part: str) -
     with pytest.raises(ArtifactError, match=rf"train-00001\.{part}\.npy is missing or damaged"):
         Corpus(tmp_path / "corpus", "train")
     Corpus(tmp_path / "corpus", "held_out")
+
+
+@pytest.mark.parametrize("part", ["tokens", "sentences", "documents"])
+def test_wrong_counts_are_refused(built: BuildReport, tmp_path: Path, part: str) -> None:
+    manifest = built.manifest
+    manifest["splits"]["held_out"][part] += 1
+    (tmp_path / "corpus" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=f"counts .*'{part}': .* in held_out, its files hold"):
+        Corpus(tmp_path / "corpus", "held_out")
+    Corpus(tmp_path / "corpus", "train")
 
 
 def test_other_version_is_refused(built: BuildReport, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from bert_mobile.corpus.clean import clean
 from bert_mobile.corpus.prepare import prepare
+from bert_mobile.corpus.records import Record
 from bert_mobile.corpus.sentences import LONGEST_SENTENCE, split_sentences
-from bert_mobile.corpus.sources import Record
 
 from .conftest import prose
 
@@ -64,14 +64,16 @@ def test_over_long_sentence_is_cut_and_nothing_lost(text: str) -> None:
     ],
 )
 def test_documents_dropped(text: str, reason: str) -> None:
-    batch = prepare([Record("s", "t", text)])
-    assert batch.documents == []
-    assert batch.dropped == {reason: 1}
+    dropped: Counter[str] = Counter()
+    assert prepare(Record("s", "t", text), dropped, Counter()) is None
+    assert dropped == {reason: 1}
 
 
 def test_prepared_line_is_clean() -> None:
-    batch = prepare([Record("s\x00", "t\ud800", prose(1) + " \ud812 The last\x00 one.")])
-    (document,) = batch.documents
+    repaired: Counter[str] = Counter()
+    record = Record("s\x00", "t\ud800", prose(1) + " \ud812 The last\x00 one.")
+    document = prepare(record, Counter(), repaired)
+    assert document
     assert document.line.startswith(b'{"source":"s","title":"t","sentences":["')
     assert b"The last one." in document.line
-    assert batch.repaired == {"invisible character": 2, "lone surrogate": 2}
+    assert repaired == {"invisible character": 2, "lone surrogate": 2}

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from bert_mobile.corpus import sources
-from bert_mobile.corpus.sources import Reading, Record, find_files, join_hard_lines, read_records
+from bert_mobile.corpus import records, sources
+from bert_mobile.corpus.records import Piece, Reading, Record, join_hard_lines, read_records
+from bert_mobile.corpus.sources import find_files
 from bert_mobile.errors import InputError
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -31,7 +32,8 @@ LINES = "".join(
 
 def read(*paths: Path, reading: Reading | None = None, text_field: str = "text") -> list[Record]:
     reading = reading or Reading()
-    return list(read_records(find_files(paths, reading.dropped), reading, text_field))
+    files = find_files(paths, reading.dropped)
+    return list(read_records(map(Piece, files), reading, text_field))
 
 
 @pytest.mark.parametrize("suffix", COMPRESS)
@@ -39,10 +41,9 @@ def test_json_lines_in_every_compression(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.jsonl{suffix}"
     path.write_bytes(COMPRESS[suffix](LINES))
     reading = Reading()
-    records = read(path, reading=reading)
-    assert len(records) == 500
-    assert records[499] == Record("s", "t499", f"Text {499 * 7919}.")
-    assert reading.stored_bytes == path.stat().st_size
+    found = read(path, reading=reading)
+    assert len(found) == 500
+    assert found[499] == Record("s", "t499", f"Text {499 * 7919}.")
     assert reading.plain_bytes == len(LINES)
 
 
@@ -103,7 +104,7 @@ def test_other_field_blank_lines_mark_and_default_source(tmp_path: Path) -> None
 def test_over_long_record_is_dropped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "LONGEST_RECORD", 1000)
+    monkeypatch.setattr(records, "LONGEST_RECORD", 1000)
     path = tmp_path / "a.jsonl"
     lines = [json.dumps({"text": "x" * n}) for n in (10, 5000, 20)]
     path.write_text("\n".join(lines))
@@ -130,13 +131,13 @@ def test_folder_of_books(tmp_path: Path) -> None:
 
 
 def test_over_long_book_comes_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "LONGEST_RECORD", 1000)
+    monkeypatch.setattr(records, "LONGEST_RECORD", 1000)
     path = tmp_path / "long.txt"
     path.write_text("".join(f"This is line {i} of the book.\n" for i in range(100)))
-    records = read(path)
-    assert [record.title for record in records][:2] == ["long", "long, part 2"]
-    assert "".join(record.text for record in records) == path.read_text()
-    assert all(record.text.endswith("book.\n") for record in records)
+    found = read(path)
+    assert [record.title for record in found][:2] == ["long", "long, part 2"]
+    assert "".join(record.text for record in found) == path.read_text()
+    assert all(record.text.endswith("book.\n") for record in found)
 
 
 def test_latin_1_book_is_refused(tmp_path: Path) -> None:

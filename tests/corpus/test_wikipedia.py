@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bert_mobile.corpus.sources import Reading, find_files, read_records
+from bert_mobile.corpus.records import Piece, Reading, read_records
+from bert_mobile.corpus.sources import find_files
 from bert_mobile.corpus.wikipedia import prose
 from bert_mobile.errors import InputError
 
@@ -105,7 +106,7 @@ def test_dump(tmp_path: Path, suffix: str) -> None:
     data = DUMP.encode()
     path.write_bytes(bz2.compress(data) if suffix else data)
     reading = Reading()
-    records = list(read_records(find_files([path], reading.dropped), reading, "text"))
+    records = list(read_records(map(Piece, find_files([path], reading.dropped)), reading, "text"))
     assert [(r.source, r.title, r.wikitext) for r in records] == [
         ("wikipedia", "Foo", True),
         ("wikipedia", "Bär", True),
@@ -131,7 +132,7 @@ def test_damaged_dump_is_named(tmp_path: Path, data: str, found: str) -> None:
     path = tmp_path / "dump.xml"
     path.write_text(data)
     with pytest.raises(InputError, match=f"dump.xml {found}|dump.xml.*{found}"):
-        list(read_records(find_files([path], Counter()), Reading(), "text"))
+        list(read_records(map(Piece, find_files([path], Counter())), Reading(), "text"))
 
 
 def test_over_long_page_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +140,7 @@ def test_over_long_page_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "dump.xml"
     path.write_text(DUMP)
     reading = Reading()
-    assert len(list(read_records(find_files([path], Counter()), reading, "text"))) == 1
+    assert len(list(read_records(map(Piece, find_files([path], Counter())), reading, "text"))) == 1
     assert reading.dropped["wikipedia: page too long"] == 1
 
 

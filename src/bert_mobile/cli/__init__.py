@@ -15,8 +15,9 @@ import click
 from bert_mobile import __version__
 from bert_mobile.cli.answers import embed, fill_mask, next_sentence, score
 from bert_mobile.cli.benching import bench
+from bert_mobile.cli.corpora import corpus, tokenizer
 from bert_mobile.cli.judging import emissions, evaluate, models
-from bert_mobile.cli.making import convert, corpus, grow, pretrain, quantize, tokenizer
+from bert_mobile.cli.making import convert, grow, pretrain, quantize
 from bert_mobile.errors import BertMobileError
 
 INTERRUPTED = 130

@@ -1,11 +1,11 @@
-"""Commands that make things: corpus, tokenizer, grow, pretrain, quantize."""
+"""Commands that make models: grow, pretrain, quantize, convert."""
 
 from pathlib import Path
 
 import click
 
 from bert_mobile.cli.output import FOLDER, PATH, as_json, example, show, table
-from bert_mobile.variants import VARIANTS, VOCABULARY_SIZE
+from bert_mobile.variants import VARIANTS
 
 MAX_BYTES = 25_000_000
 """What a folder of the default model may weigh, tokenizer included."""
@@ -29,122 +29,6 @@ class ByteCount(click.ParamType[int]):
                 f"{value!r} is no number of bytes, expected one such as 25_000_000", param, ctx
             )
         return count
-
-
-@click.group("corpus", epilog=example("bert-mobile corpus build books/ wiki.xml.bz2 --out corpus"))
-def corpus() -> None:
-    """Turn text into shards of pieces."""
-
-
-@corpus.command(
-    "build", epilog=example("bert-mobile corpus build books/ dump.jsonl.zst --out corpus")
-)
-@click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE…")
-@click.option("--out", required=True, type=FOLDER, help="Folder to make.")
-@click.option("--tokenizer", type=PATH, show_default="the embedded model's", help="Its folder.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1))
-@click.option(
-    "--held-out", default=0.01, show_default=True, type=click.FloatRange(0, 0.5, max_open=True),
-    help="Part of the documents kept for evaluation.",
-)  # fmt: skip
-@click.option("--text-field", default="text", show_default=True, help="Of JSON Lines records.")
-@as_json
-def build(
-    sources: tuple[Path, ...],
-    out: Path,
-    tokenizer: Path | None,
-    workers: int,
-    held_out: float,
-    text_field: str,
-    as_json: bool,
-) -> None:
-    """Read, clean, split, deduplicate and encode text.
-
-    SOURCE is JSON Lines (.jsonl, also .gz .bz2 .xz .zst), a text file or a folder of them, a
-    Wikipedia dump (.xml, .xml.bz2) or a corpus built before.
-    """
-    from bert_mobile.corpus import build_corpus
-    from bert_mobile.hub import resolve
-
-    report = build_corpus(
-        sources,
-        out,
-        tokenizer=tokenizer or resolve("default"),
-        workers=workers,
-        held_out=held_out,
-        text_field=text_field,
-    )
-    speed = {
-        "seconds": round(report.seconds, 3),
-        "documents_per_second": round(report.documents_per_second, 1),
-        "megabytes_per_second": round(report.megabytes_per_second, 3),
-        "peak_megabytes": round(report.peak_megabytes, 1),
-    }
-    manifest = report.manifest
-    if as_json:
-        counts = {key: manifest[key] for key in ("splits", "dropped", "repaired", "tokenizer")}
-        show({**counts, **speed})
-        return
-    rows = [
-        (split, counts["documents"], counts["sentences"], counts["tokens"])
-        for split, counts in manifest["splits"].items()
-    ]
-    click.echo(table(rows, ("split", "documents", "sentences", "pieces")))
-    dropped = sorted(manifest["dropped"].items())
-    if dropped:
-        click.echo("\n" + table(dropped, ("dropped", "count")))
-    click.echo(
-        f"\n{report.megabytes:,.1f} MB in {report.seconds:,.1f} s: "
-        f"{report.megabytes_per_second:,.2f} MB/s, {report.documents_per_second:,.0f} documents/s, "
-        f"at most {report.peak_megabytes:,.0f} MB of memory"
-    )
-
-
-@corpus.command("tokenize", epilog=example("bert-mobile corpus tokenize corpus --tokenizer tok"))
-@click.argument("folder", type=FOLDER, metavar="CORPUS")
-@click.option("--tokenizer", required=True, type=PATH, help="Folder of the other tokenizer.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=1))
-@as_json
-def tokenize(folder: Path, tokenizer: Path, workers: int, as_json: bool) -> None:
-    """Encode a built corpus anew with another tokenizer."""
-    from bert_mobile.corpus import tokenize_corpus
-
-    manifest = tokenize_corpus(folder, tokenizer, workers=workers)
-    pieces = {split: counts["tokens"] for split, counts in manifest["splits"].items()}
-    if as_json:
-        show({"pieces": pieces, "tokenizer": manifest["tokenizer"]})
-    else:
-        click.echo(table(pieces.items(), ("split", "pieces")))
-
-
-@click.group("tokenizer", epilog=example("bert-mobile tokenizer train corpus --out tokenizer"))
-def tokenizer() -> None:
-    """Make a vocabulary of one's own."""
-
-
-@tokenizer.command("train", epilog=example("bert-mobile tokenizer train corpus --out tokenizer"))
-@click.argument("source", type=PATH, metavar="CORPUS")
-@click.option("--out", required=True, type=FOLDER, help="Folder to make.")
-@click.option("--vocab-size", default=VOCABULARY_SIZE, show_default=True, type=int, metavar="N")
-@as_json
-def train(source: Path, out: Path, vocab_size: int, as_json: bool) -> None:
-    """Train uncased WordPiece on a built corpus, or on any source `corpus build` reads."""
-    from bert_mobile.corpus import read_sentences
-    from bert_mobile.files import refuse_nested
-    from bert_mobile.tokenizer import train_tokenizer
-
-    refuse_nested(out, [source])
-    made = train_tokenizer(read_sentences(source), out, vocabulary_size=vocab_size)
-    if made.vocabulary_size < made.asked_size:
-        click.echo(
-            f"warning: {source} has words for {made.vocabulary_size:,} pieces only, "
-            f"{made.asked_size:,} were asked for",
-            err=True,
-        )
-    if as_json:
-        show({"folder": str(out), "vocabulary_size": made.vocabulary_size})
-    else:
-        click.echo(f"{out}: {made.vocabulary_size:,} pieces")
 
 
 @click.command(

@@ -2,7 +2,8 @@
 
 Everything streams: memory stays bounded however large the input. Every document or sentence that
 does not reach the shards is counted in the manifest under a named reason. The same sources,
-settings and library versions give the same bytes, with one worker or many.
+settings and library versions give the same bytes, with one worker or many, here or on a cluster,
+in one go or resumed.
 
 `build_corpus` makes a corpus folder, `tokenize_corpus` encodes it anew with another tokenizer, and
 `read_sentences` feeds the training of a tokenizer. The folder's format is described in

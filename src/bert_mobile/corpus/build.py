@@ -1,57 +1,48 @@
-"""Build a corpus: two passes over bounded pieces of the sources, written aside and then renamed.
+"""Build a corpus: four stages of tasks, in a working folder that a resumed attempt goes on with.
 
-Pass 1 cleans, splits and fingerprints in workers; the parent drops duplicates, chooses the split
-and writes text shards. Pass 2 encodes each text shard into a token shard. Neither time, place nor
+The stages are in `bert_mobile.corpus.stages`, what runs their tasks in `bert_mobile.corpus.engine`,
+and how the sources are cut into tasks in `bert_mobile.corpus.plan`. Neither time, place, engine nor
 the number of workers reaches the folder: the speed is in the `BuildReport`, beside the manifest.
 """
 
 import os
 import shutil
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bert_mobile.corpus import duplicates, sentences, shards
-from bert_mobile.corpus import prepare as preparation
-from bert_mobile.corpus.duplicates import DuplicateIndex
-from bert_mobile.corpus.libraries import shaping_versions
-from bert_mobile.corpus.parallel import ordered_map
-from bert_mobile.corpus.pieces import (
-    NO_PIECES,
-    NO_SENTENCES,
-    Encoded,
-    Encoder,
-    Task,
-    encode_shard,
-)
-from bert_mobile.corpus.prepare import Batch, Prepared, prepare, sentences_of
-from bert_mobile.corpus.shards import SPLITS, TextShards, read_manifest
-from bert_mobile.corpus.sources import (
-    FORMAT,
-    LONGEST_RECORD,
-    MANIFEST,
-    Reading,
-    Record,
-    SourceFile,
-    find_files,
-    is_corpus,
-    read_records,
-)
+from bert_mobile import __version__
+from bert_mobile.corpus import duplicates, plan, prepare, sentences, shards
+from bert_mobile.corpus.libraries import library, shaping_versions
+from bert_mobile.corpus.memory import own_peak_megabytes
+from bert_mobile.corpus.pieces import NO_PIECES, NO_SENTENCES, Encoded, Encoder
+from bert_mobile.corpus.pipeline import Pipeline
+from bert_mobile.corpus.records import LONGEST_RECORD, Piece, Reading, read_records
+from bert_mobile.corpus.remote import is_address
+from bert_mobile.corpus.shards import SPLITS, check_files, read_manifest
+from bert_mobile.corpus.sources import FORMAT, MANIFEST, SourceFile, find_files, is_corpus
 from bert_mobile.corpus.wikipedia import LONGEST_PAGE
-from bert_mobile.errors import InputError
-from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256, write_json
-from bert_mobile.progress import progress
+from bert_mobile.corpus.workspace import Settings, Shard, Workspace
+from bert_mobile.errors import ArtifactError, InputError, RunError
+from bert_mobile.files import (
+    explained,
+    part_of,
+    place_folder,
+    refuse_foreign_folder,
+    write_json,
+)
+from bert_mobile.files import sha256 as hash_of
 from bert_mobile.tokenizer import load_tokenizer
 
-CHUNK_CHARACTERS = 1_000_000
-"""Text that a worker is given at once, or one document where that is longer."""
+if TYPE_CHECKING:
+    from bert_mobile.corpus.engine import Engine
 
-INDEX = "duplicates.sqlite"
+AGAIN = "run the same command again with --resume auto: what is finished is kept"
 
 
 @dataclass(frozen=True)
@@ -61,13 +52,15 @@ class BuildReport:
     manifest: dict[str, Any]
     """Equal to `manifest.json`."""
     documents: int
-    """Documents read, dropped ones too."""
+    """Documents read, dropped ones too; without those that an earlier attempt read."""
     megabytes: float
-    """Source text read after decompression, in 10**6 bytes."""
+    """Source text read after decompression, in 10**6 bytes; likewise."""
     seconds: float
-    """Wall-clock time of both passes."""
+    """Wall-clock time of all stages."""
     peak_megabytes: float
     """Most memory at once, workers included (an upper bound), in 10**6 bytes; 0 if unknown."""
+    tasks_kept: int
+    """Tasks that an earlier attempt had finished."""
 
     @property
     def documents_per_second(self) -> float:
@@ -81,7 +74,7 @@ class BuildReport:
 
 
 def build_corpus(
-    sources: Sequence[Path],
+    sources: Sequence[Path | str],
     out: Path,
     *,
     tokenizer: Path,
@@ -89,43 +82,50 @@ def build_corpus(
     held_out: float = 0.01,
     text_field: str = "text",
     shard_bytes: int = shards.SHARD_BYTES,
+    resume: bool = False,
+    engine: "Engine | None" = None,
 ) -> BuildReport:
     """Build the corpus folder `out` from files and folders (kinds: `bert_mobile.corpus.sources`).
 
     `tokenizer` is a tokenizer.json or a folder that holds one; `held_out` the share of documents
-    set apart, chosen by a hash of their text, so that adding sources moves none. With more than one
-    worker, a script must call this under `if __name__ == "__main__":`.
+    set apart, chosen by a hash of their text, so that adding sources moves none. `engine` runs the
+    tasks elsewhere than on this machine. With more than one worker, a script must call this under
+    `if __name__ == "__main__":`.
 
     Raises `InputError` for sources, settings or a tokenizer that are not what was expected,
     `ArtifactError` where `out` is not ours to replace, `RunError` for a full disk or a killed
-    worker. `out` is then as it was before.
+    worker. `out` is then as it was before; after anything but a refusal, the tasks that were
+    finished stay in `.NAME.part` beside it, and `resume` goes on from there.
     """
     started = time.perf_counter()
-    settings = _Settings(workers, held_out, text_field, shard_bytes)
-    refuse_foreign_folder(out, is_corpus, inputs=[*sources, tokenizer])
+    _refuse_workers(workers)
+    settings = Settings(held_out, text_field, shard_bytes)
+    paths = [Path(source) for source in sources if not is_address(source)]
+    refuse_foreign_folder(out, is_corpus, inputs=[*paths, tokenizer])
     libraries = shaping_versions()
     Encoder(tokenizer)  # refuses a bad one before the long work
-    reading = Reading()
-    files = find_files(sources, reading.dropped)
-    with atomic_folder(out) as folder:
-        _copy_tokenizer(tokenizer, folder)
-        names, totals = _write_text(files, folder, reading, settings)
-        manifest: dict[str, Any] = {
-            "format": FORMAT,
-            "version": shards.VERSION,
-            "sources": [{"path": f.name, "bytes": f.path.stat().st_size} for f in files],
-            "dropped": dict(reading.dropped + totals.dropped),
-            "repaired": dict(sorted((+totals.repaired).items())),
-            "settings": settings.recorded(),
-            "libraries": libraries,
-        }
-        _write_tokens(folder, names, manifest, workers)
+    dropped: Counter[str] = Counter()
+    files = find_files(sources, dropped)
+    manifest = _manifest(files, settings, libraries)
+    vocabulary = _tokenizer_bytes(tokenizer)
+    identity = _identity(files, manifest, vocabulary)
+    with _working_folder(out, identity, vocabulary, resume=resume) as work:
+        work.write_settings(settings)
+        with engine or _local(workers) as chosen:
+            pipeline = Pipeline(work, chosen, dropped)
+            pipeline.from_sources(files)
+        manifest["repaired"] = dict(sorted((+pipeline.totals.repaired).items()))
+        _complete(work, manifest, pipeline.totals.dropped)
+        place_folder(work.corpus, out)
+        shutil.rmtree(work.folder)
+    own, others = own_peak_megabytes(), workers * pipeline.totals.peak_megabytes
     return BuildReport(
         manifest=manifest,
-        documents=totals.records,
-        megabytes=reading.plain_bytes / 1e6,
+        documents=pipeline.fresh.records,
+        megabytes=pipeline.fresh.plain_bytes / 1e6,
         seconds=time.perf_counter() - started,
-        peak_megabytes=_peak_megabytes(workers),
+        peak_megabytes=own + others if workers > 1 or engine else own,
+        tasks_kept=pipeline.tasks_kept,
     )
 
 
@@ -133,76 +133,130 @@ def tokenize_corpus(corpus: Path, tokenizer: Path, *, workers: int = 1) -> dict[
     """Encode the text shards of a corpus anew with another tokenizer; return the new manifest.
 
     The folder is replaced in one moment; text shards are linked, not copied, where the file system
-    can. Raises as `build_corpus` does.
+    can. Raises as `build_corpus` does, and `ArtifactError` where a text shard is damaged.
     """
     _refuse_workers(workers)
     manifest = read_manifest(corpus)
     shaping_versions()
     Encoder(tokenizer)
-    names = {split: list(manifest["splits"][split]["shards"]) for split in SPLITS}
+    found = [
+        Shard(name, split, 0, 0, 0, (corpus / f"{name}.jsonl.zst").stat().st_size)
+        for split in SPLITS
+        for name in manifest["splits"][split]["shards"]
+    ]
+    texts = [f"{shard.name}.jsonl.zst" for shard in found]
+    check_files(corpus, manifest, texts)
     for reason in (NO_PIECES, NO_SENTENCES):
         manifest["dropped"].pop(reason, None)
-    with atomic_folder(corpus) as folder:
-        _copy_tokenizer(tokenizer, folder)
-        for name in (name for split in SPLITS for name in names[split]):
-            _link(corpus / f"{name}.jsonl.zst", folder / f"{name}.jsonl.zst")
-        _write_tokens(folder, names, manifest, workers)
+    with explained(corpus):
+        work = Workspace.begin(corpus)
+        try:
+            (work.corpus / "tokenizer.json").write_bytes(_tokenizer_bytes(tokenizer))
+            for text in texts:
+                _link(corpus / text, work.corpus / text)
+            work.write_shards(found)
+            with _local(workers) as engine:
+                pipeline = Pipeline(work, engine, Counter(manifest["dropped"]))
+                pipeline.from_texts()
+            _complete(work, manifest, pipeline.totals.dropped)
+            place_folder(work.corpus, corpus)
+        finally:
+            shutil.rmtree(work.folder, ignore_errors=True)
     return manifest
 
 
-def read_sentences(corpus_or_source: Path) -> Iterator[list[str]]:
+def read_sentences(corpus_or_source: Path | str) -> Iterator[list[str]]:
     """Yield documents as lists of sentences, from the train split of a corpus or any raw source.
 
     Raw sources are cleaned and split as `build_corpus` does, but not deduplicated. Raises
     `InputError` or `ArtifactError` where the files are not what was expected.
     """
-    if is_corpus(corpus_or_source):
-        for name in read_manifest(corpus_or_source)["splits"]["train"]["shards"]:
-            yield from shards.read_text_shard(corpus_or_source / f"{name}.jsonl.zst")
+    if not is_address(corpus_or_source) and is_corpus(folder := Path(corpus_or_source)):
+        for name in read_manifest(folder)["splits"]["train"]["shards"]:
+            yield from shards.read_text_shard(folder / f"{name}.jsonl.zst")
         return
     reading = Reading()
     files = find_files([corpus_or_source], reading.dropped)
-    for record in read_records(files, reading, "text"):
-        found = sentences_of(record, reading.dropped, Counter())
+    for record in read_records(map(Piece, files), reading, "text"):
+        found = prepare.sentences_of(record, reading.dropped, Counter())
         if found:
             yield found
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """What `build_corpus` was asked for."""
+def _manifest(
+    files: Sequence[SourceFile], settings: Settings, libraries: dict[str, str]
+) -> dict[str, Any]:
+    """Return as much of a manifest as is known before the work."""
+    return {
+        "format": FORMAT,
+        "version": shards.VERSION,
+        "sources": [{"path": file.name, "bytes": file.bytes} for file in files],
+        "dropped": {},
+        "repaired": {},
+        "settings": _recorded(settings),
+        "libraries": libraries,
+    }
 
-    workers: int
-    held_out: float
-    text_field: str
-    shard_bytes: int
 
-    def __post_init__(self) -> None:
-        _refuse_workers(self.workers)
-        if not 0 <= self.held_out < 1:
-            raise InputError(f"held_out is {self.held_out}, expected 0 to below 1", hint="try 0.01")
-        if self.shard_bytes < 1:
-            raise InputError(
-                f"shard_bytes is {self.shard_bytes}, expected 1 or more", hint="leave it out"
-            )
+def _recorded(settings: Settings) -> dict[str, Any]:
+    """Return all that shapes the corpus, so not the workers; for the manifest."""
+    return {
+        **asdict(settings),
+        "fewest_sentences": prepare.FEWEST_SENTENCES,
+        "fewest_words": prepare.FEWEST_WORDS,
+        "fewest_letters": prepare.FEWEST_LETTERS,
+        "longest_record": LONGEST_RECORD,
+        "longest_page": LONGEST_PAGE,
+        "longest_sentence": sentences.LONGEST_SENTENCE,
+        "near_duplicate": duplicates.SAME,
+        "hashes": duplicates.HASHES,
+        "bands": duplicates.BANDS,
+        "shingle_words": duplicates.SHINGLE_WORDS,
+    }
 
-    def recorded(self) -> dict[str, Any]:
-        """Return all that shapes the corpus, so not the workers; for the manifest."""
-        return {
-            "held_out": self.held_out,
-            "text_field": self.text_field,
-            "shard_bytes": self.shard_bytes,
-            "fewest_sentences": preparation.FEWEST_SENTENCES,
-            "fewest_words": preparation.FEWEST_WORDS,
-            "fewest_letters": preparation.FEWEST_LETTERS,
-            "longest_record": LONGEST_RECORD,
-            "longest_page": LONGEST_PAGE,
-            "longest_sentence": sentences.LONGEST_SENTENCE,
-            "near_duplicate": duplicates.SAME,
-            "hashes": duplicates.HASHES,
-            "bands": duplicates.BANDS,
-            "shingle_words": duplicates.SHINGLE_WORDS,
-        }
+
+def _identity(
+    files: Sequence[SourceFile], manifest: dict[str, Any], tokenizer: bytes
+) -> dict[str, Any]:
+    """Return what two attempts must have in common for one to go on with the other's work."""
+    return {
+        "sources": [asdict(file) for file in files],
+        "settings": manifest["settings"],
+        "tokenizer": sha256(tokenizer).hexdigest(),
+        "libraries": manifest["libraries"],
+        "version of bert-mobile": [__version__, plan.TASK_BYTES],
+    }
+
+
+@contextmanager
+def _working_folder(
+    out: Path, identity: dict[str, Any], tokenizer: bytes, *, resume: bool
+) -> Iterator[Workspace]:
+    """Yield the folder of an unfinished build to go on with, or a new one.
+
+    It stays after a failure and an interrupt, which a resume can go on from, but not where input
+    was refused.
+    """
+    found = Workspace.unfinished(out, identity) if resume else None
+    try:
+        with explained(out):
+            work = found or Workspace.begin(out)
+            if not found:
+                (work.corpus / "tokenizer.json").write_bytes(tokenizer)
+                work.identify(identity)
+            yield work
+    except RunError as error:
+        raise RunError(error.message, hint=f"{error.hint}; {AGAIN}") from error
+    except (InputError, ArtifactError):
+        shutil.rmtree(part_of(out), ignore_errors=True)
+        raise
+
+
+def _local(workers: int) -> "Engine":
+    library("datatrove")
+    from bert_mobile.corpus.engine import LocalEngine
+
+    return LocalEngine(workers)
 
 
 def _refuse_workers(workers: int) -> None:
@@ -210,93 +264,20 @@ def _refuse_workers(workers: int) -> None:
         raise InputError(f"workers is {workers}, expected 1 or more", hint="try --workers 1")
 
 
-def _write_text(
-    files: Sequence[SourceFile], folder: Path, reading: Reading, settings: _Settings
-) -> tuple[dict[str, list[str]], Batch]:
-    """Pass 1. Returns the shards' names by split, and the totals of all batches."""
-    totals = Batch(records=0)
-    megabytes = sum(file.path.stat().st_size for file in files) / 1e6
-    chunks = _chunks(read_records(files, reading, settings.text_field))
-    with ExitStack() as stack:
-        index = stack.enter_context(DuplicateIndex(folder / INDEX))
-        writers = {
-            split: stack.enter_context(TextShards(folder, split, settings.shard_bytes))
-            for split in SPLITS
-        }
-        bar = stack.enter_context(progress("clean and split", megabytes, "MB"))
-        batches = stack.enter_context(closing(ordered_map(prepare, chunks, settings.workers)))
-        shown = 0
-        for batch in batches:
-            for document in batch.documents:
-                reason = index.add(document.fingerprint)
-                if reason:
-                    totals.dropped[reason] += 1
-                else:
-                    writers[_split(document, settings.held_out)].write(document.line)
-            totals.records += batch.records
-            totals.dropped += batch.dropped
-            totals.repaired += batch.repaired
-            bar.advance((reading.stored_bytes - shown) / 1e6)
-            shown = reading.stored_bytes
-    (folder / INDEX).unlink()
-    names = {split: writer.names for split, writer in writers.items()}
-    if not names["train"]:
-        _refuse_empty(totals, reading)
-    return names, totals
-
-
-def _refuse_empty(totals: Batch, reading: Reading) -> None:
-    drops = ", ".join(f"{c} {r}" for r, c in (totals.dropped + reading.dropped).items())
-    raise InputError(
-        f"no document is left of {totals.records} read (dropped: {drops or 'none'})",
-        hint="give sources with English prose of two sentences or more a document",
-    )
-
-
-def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
-    chunk: list[Record] = []
-    size = 0
-    for record in records:
-        chunk.append(record)
-        size += len(record.text)
-        if size >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
-def _split(document: Prepared, held_out: float) -> str:
-    """Choose by the text alone: the hash as a number from 0 to 1."""
-    share = (document.fingerprint.text + 2**63) / 2**64
-    return "held_out" if share < held_out else "train"
-
-
-def _write_tokens(
-    folder: Path, names: dict[str, list[str]], manifest: dict[str, Any], workers: int
-) -> None:
-    """Pass 2. Writes the token shards of all splits, completes `manifest` and writes it."""
-    tokenizer = folder / "tokenizer.json"
-    digest = sha256(tokenizer)
-    tasks = [Task(folder, name, tokenizer, digest) for split in SPLITS for name in names[split]]
-    megabytes = sum((folder / f"{t.name}.jsonl.zst").stat().st_size for t in tasks) / 1e6
-    encoded: dict[str, Encoded] = {}
-    with (
-        progress("encode", megabytes, "MB") as bar,
-        closing(ordered_map(encode_shard, tasks, workers)) as results,
-    ):
-        for result in results:
-            encoded[result.name] = result
-            bar.advance(result.text_bytes / 1e6)
-    manifest["splits"] = {s: _totals([encoded[name] for name in names[s]]) for s in SPLITS}
-    dropped = sum((result.dropped for result in encoded.values()), Counter(manifest["dropped"]))
-    manifest["dropped"] = dict(sorted(dropped.items()))
+def _complete(work: Workspace, manifest: dict[str, Any], dropped: Counter[str]) -> None:
+    """Write the manifest of a corpus whose shards are all there."""
+    encoded = [(shard.split, work.encoded(i)) for i, shard in enumerate(work.shards())]
+    manifest["splits"] = {s: _totals([shard for of, shard in encoded if of == s]) for s in SPLITS}
+    manifest["dropped"] = dict(sorted((+dropped).items()))
+    tokenizer = work.corpus / "tokenizer.json"
+    digest = hash_of(tokenizer)
     manifest["tokenizer"] = {
         "sha256": digest,
         "vocabulary_size": Encoder(tokenizer).vocabulary_size,
     }
-    manifest["files"] = {path.name: sha256(path) for path in sorted(folder.iterdir())}
-    write_json(folder / MANIFEST, manifest)
+    files = {name: value for _, shard in encoded for name, value in shard.files.items()}
+    manifest["files"] = dict(sorted({**files, tokenizer.name: digest}.items()))
+    write_json(work.corpus / MANIFEST, manifest)
 
 
 def _totals(encoded: list[Encoded]) -> dict[str, Any]:
@@ -308,12 +289,11 @@ def _totals(encoded: list[Encoded]) -> dict[str, Any]:
     }
 
 
-def _copy_tokenizer(source: Path, folder: Path) -> None:
+def _tokenizer_bytes(source: Path) -> bytes:
     path = source / "tokenizer.json" if source.is_dir() else source
     if path.is_file():
-        shutil.copyfile(path, folder / "tokenizer.json")
-    else:  # of vocab.txt alone
-        load_tokenizer(source).save(str(folder / "tokenizer.json"))
+        return path.read_bytes()
+    return load_tokenizer(source).to_str(pretty=True).encode()  # of vocab.txt alone
 
 
 def _link(source: Path, target: Path) -> None:
@@ -321,23 +301,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another kind of file system
         shutil.copyfile(source, target)
-
-
-def _peak_megabytes(workers: int) -> float:
-    if sys.platform == "win32":
-        return 0.0
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    own = _linux_peak() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    largest_child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else 0
-    return (own + workers * largest_child) * unit / 1e6
-
-
-def _linux_peak() -> int:
-    """Return this program's own peak in KiB: `ru_maxrss` there counts the one that started it."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-    except OSError:  # another system
-        return 0
-    return next((int(line.split()[1]) for line in status.split("\n") if "VmHWM" in line), 0)

@@ -14,6 +14,7 @@ kept for the estimate (chance agreement 1/256, taken off), an eighth of a kiloby
 """
 
 import sqlite3
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -72,6 +73,33 @@ class Fingerprint(NamedTuple):
     """`HASHES` bytes."""
     words: int
     """How many words the document has."""
+
+
+MARKS = np.dtype(
+    [
+        ("text", "<i8"),
+        ("bands", "<i8", (BANDS,)),
+        ("signature", "V", HASHES),
+        ("words", "<i8"),
+        ("line_bytes", "<i8"),
+        ("held_out", "?"),
+    ]
+)
+"""One document as a row of a NumPy array: its fingerprint, and where its line goes."""
+
+_MARK = struct.Struct(f"<q{BANDS}q{HASHES}sqq?")
+
+
+def packed(mark: Fingerprint, line_bytes: int, *, held_out: bool) -> bytes:
+    """Return a document's row of `MARKS`."""
+    return _MARK.pack(mark.text, *mark.bands, mark.signature, mark.words, line_bytes, held_out)
+
+
+def fingerprints(marks: "np.ndarray[tuple[int], np.dtype[np.void]]") -> Iterator[Fingerprint]:
+    """Yield the fingerprints of rows of `MARKS`."""
+    columns = (marks[name].tolist() for name in Fingerprint._fields)
+    for text, bands, signature, words in zip(*columns, strict=True):
+        yield Fingerprint(text, tuple(bands), signature, words)
 
 
 def fingerprint(sentences: Sequence[str]) -> Fingerprint:

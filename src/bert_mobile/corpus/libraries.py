@@ -1,4 +1,4 @@
-"""The door to the libraries of the `train` extra, and the versions that shape a corpus."""
+"""The door to the libraries of the extras, and the versions that shape a corpus."""
 
 import importlib
 from importlib.metadata import version
@@ -10,12 +10,12 @@ SHAPING = ("ftfy", "mwparserfromhell", "rensa", "sentencex", "tokenizers", "zsta
 """Libraries whose version may change the bytes of a corpus; the manifest records them."""
 
 
-def library(name: str) -> ModuleType:
-    """Import a library of the `train` extra; `MissingExtraError` where it is not installed."""
+def library(name: str, extra: str = "train") -> ModuleType:
+    """Import a library of an extra; `MissingExtraError` where it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
-        raise MissingExtraError(name, "train") from None
+        raise MissingExtraError(name, extra) from None
 
 
 def shaping_versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ against the library's own encoding of whole sentences.
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_mobile.corpus.shards import read_text_shard
+from bert_mobile.corpus.shards import PARTS, read_text_shard, write_array
 from bert_mobile.errors import InputError
+from bert_mobile.files import sha256
 from bert_mobile.tokenizer import id_count, load_tokenizer
 
 if TYPE_CHECKING:
@@ -88,41 +89,33 @@ def _check(tokenizer: "Tokenizer", path: Path) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Task:
-    """One shard to encode: picklable, so that a worker can do it."""
-
-    folder: Path
-    name: str
-    """Such as `train-00000`."""
-    tokenizer: Path
-    tokenizer_sha256: str
-
-
 @dataclass
 class Encoded:
-    """What a token shard holds."""
+    """What a shard holds."""
 
     name: str
-    text_bytes: int
-    """Compressed size of the text shard."""
     documents: int
     sentences: int
     tokens: int
-    dropped: Counter[str] = field(default_factory=Counter)
+    dropped: dict[str, int]
+    files: dict[str, str]
+    """SHA-256 of its four files."""
 
 
-def encode_shard(task: Task) -> Encoded:
-    """Write the token shard of a text shard."""
-    text = task.folder / f"{task.name}.jsonl.zst"
-    encoder = _encoder(task.tokenizer, task.tokenizer_sha256)
+def encode_shard(folder: Path, name: str) -> Encoded:
+    """Write the token shard of a text shard with the folder's tokenizer."""
+    tokenizer = folder / "tokenizer.json"
+    text = folder / f"{name}.jsonl.zst"
     dropped: Counter[str] = Counter()
+    encoder = _encoder(tokenizer, sha256(tokenizer))
     tokens, sentences, documents = _encode(text, encoder, dropped)
-    np.save(task.folder / f"{task.name}.tokens.npy", tokens)
-    np.save(task.folder / f"{task.name}.sentences.npy", sentences)
-    np.save(task.folder / f"{task.name}.documents.npy", documents)
+    paths = [folder / f"{name}.{part}.npy" for part in PARTS]
+    write_array(paths[0], tokens)
+    write_array(paths[1], sentences)
+    write_array(paths[2], documents)
+    files = {path.name: sha256(path) for path in (text, *paths)}
     counts = (len(documents) - 1, len(sentences) - 1, len(tokens))
-    return Encoded(task.name, text.stat().st_size, *counts, dropped)
+    return Encoded(name, *counts, dict(+dropped), files)
 
 
 @lru_cache(maxsize=1)

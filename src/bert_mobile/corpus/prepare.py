@@ -6,14 +6,13 @@ record, so the number of workers cannot change its result.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from string import ascii_letters
 
 from bert_mobile.corpus.clean import clean
 from bert_mobile.corpus.duplicates import Fingerprint, fingerprint
+from bert_mobile.corpus.records import Record
 from bert_mobile.corpus.sentences import split_sentences
-from bert_mobile.corpus.sources import Record
 
 FEWEST_SENTENCES = 2
 """A pair for next-sentence prediction takes two."""
@@ -34,25 +33,25 @@ class Prepared:
     fingerprint: Fingerprint
 
 
-@dataclass
-class Batch:
-    """What a worker made of a few records."""
+def prepare(record: Record, dropped: Counter[str], repaired: Counter[str]) -> Prepared | None:
+    """Clean, split and judge a record; return None and a count in `dropped` where it is no prose.
 
-    records: int
-    documents: list[Prepared] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
-    repaired: Counter[str] = field(default_factory=Counter)
-
-
-def prepare(records: Sequence[Record]) -> Batch:
-    """Clean, split and judge `records`."""
-    batch = Batch(len(records))
-    for record in records:
-        sentences = sentences_of(record, batch.dropped, batch.repaired)
-        document = _document(record, sentences, batch) if sentences else None
-        if document:
-            batch.documents.append(document)
-    return batch
+    `repaired` counts what was mended.
+    """
+    sentences = sentences_of(record, dropped, repaired)
+    if not sentences:
+        return None
+    mark = fingerprint(sentences)
+    if mark.words < FEWEST_WORDS:
+        dropped[f"document: under {FEWEST_WORDS} words"] += 1
+        return None
+    value = {
+        "source": clean(record.source, repaired),
+        "title": clean(record.title, repaired),
+        "sentences": sentences,
+    }
+    line = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return Prepared(line, mark)
 
 
 def sentences_of(record: Record, dropped: Counter[str], repaired: Counter[str]) -> list[str] | None:
@@ -77,17 +76,3 @@ def sentences_of(record: Record, dropped: Counter[str], repaired: Counter[str]) 
 def _letter_share(sentences: list[str]) -> float:
     data = " ".join(sentences).encode()
     return 1 - len(data.translate(None, ascii_letters.encode())) / len(data)
-
-
-def _document(record: Record, sentences: list[str], batch: Batch) -> Prepared | None:
-    mark = fingerprint(sentences)
-    if mark.words < FEWEST_WORDS:
-        batch.dropped[f"document: under {FEWEST_WORDS} words"] += 1
-        return None
-    value = {
-        "source": clean(record.source, batch.repaired),
-        "title": clean(record.title, batch.repaired),
-        "sentences": sentences,
-    }
-    line = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    return Prepared(line, mark)

@@ -15,17 +15,19 @@ same order, less those of which the tokenizer leaves nothing. No sentence and no
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bert_mobile.corpus.libraries import library
 from bert_mobile.corpus.sources import FORMAT, MANIFEST
 from bert_mobile.corpus.streams import open_stream
 from bert_mobile.errors import ArtifactError
-from bert_mobile.files import read_json, sha256
+from bert_mobile.files import atomic_file, read_json, sha256
 
 VERSION = 1
 """Version of the folder's format."""
@@ -40,64 +42,52 @@ SHARD_BYTES = 16_000_000
 COMPRESSION_LEVEL = 3
 
 
-class TextShards:
-    """Writes the documents of one split, a new file whenever `shard_bytes` are full."""
+@contextmanager
+def text_writer(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Yield a function that writes a line, given without its end, to a compressed, atomic file."""
+    compressor = library("zstandard").ZstdCompressor(level=COMPRESSION_LEVEL)
+    with (
+        atomic_file(path) as scratch,
+        scratch.open("wb") as file,
+        compressor.stream_writer(file, closefd=False) as stream,
+    ):
 
-    def __init__(self, folder: Path, split: str, shard_bytes: int = SHARD_BYTES) -> None:
-        """Write into `folder`; nothing is made before the first document."""
-        self.names: list[str] = []
-        self._folder = folder
-        self._split = split
-        self._shard_bytes = shard_bytes
-        self._written = 0
-        self._files = ExitStack()
-        self._shard: IO[bytes] | None = None
+        def write(line: bytes) -> None:
+            stream.write(line + b"\n")
 
-    def __enter__(self) -> Self:
-        """Return the writer."""
-        return self
+        yield write
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the last shard."""
-        self._files.__exit__(kind, error, trace)
 
-    def write(self, line: bytes) -> None:
-        """Append one document: its JSON object without the line end."""
-        if self._shard is None:
-            self._shard = self._begin()
-        self._shard.write(line + b"\n")
-        self._written += len(line) + 1
-        if self._written >= self._shard_bytes:
-            self._files.close()
-            self._shard = None
+def write_text(path: Path, lines: Iterable[bytes]) -> None:
+    """Write lines, given without their ends, to a compressed file, atomically."""
+    with text_writer(path) as write:
+        for line in lines:
+            write(line)
 
-    def _begin(self) -> IO[bytes]:
-        name = f"{self._split}-{len(self.names):05d}"
-        self.names.append(name)
-        self._written = 0
-        file = self._files.enter_context((self._folder / f"{name}.jsonl.zst").open("wb"))
-        compressor = library("zstandard").ZstdCompressor(level=COMPRESSION_LEVEL)
-        stream: IO[bytes] = self._files.enter_context(compressor.stream_writer(file, closefd=False))
-        return stream
+
+def text_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines that `write_text` wrote, with their ends. Raises as `open_stream` does."""
+    with open_stream(path) as stream:
+        yield from stream.plain
 
 
 def read_text_shard(path: Path) -> Iterator[list[str]]:
     """Yield the documents of a text shard, each as its sentences. Raises `ArtifactError`."""
-    with open_stream(path) as stream:
-        for number, line in enumerate(stream.plain, start=1):
-            try:
-                sentences: list[str] = json.loads(line)["sentences"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ArtifactError(
-                    f"{path}, line {number} is no document of a corpus: {error!r}",
-                    hint="the corpus is damaged; build it anew",
-                ) from None
-            yield sentences
+    for number, line in enumerate(text_lines(path), start=1):
+        try:
+            sentences: list[str] = json.loads(line)["sentences"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{path}, line {number} is no document of a corpus: {error!r}",
+                hint="the corpus is damaged; build it anew",
+            ) from None
+        yield sentences
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a NumPy file, atomically."""
+    with atomic_file(path) as scratch, scratch.open("wb") as file:
+        np.save(file, array)
 
 
 def read_manifest(corpus: Path) -> dict[str, Any]:
@@ -127,8 +117,12 @@ def read_manifest(corpus: Path) -> dict[str, Any]:
     return manifest
 
 
-def check_files(corpus: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Hold files of a corpus against the manifest's hashes; raises `ArtifactError` naming one."""
+def check_files(corpus: Path, manifest: Mapping[str, Any], names: Collection[str]) -> None:
+    """Hold files of a corpus against the manifest's hashes and counts.
+
+    Raises `ArtifactError` naming a file that is missing or damaged, or a split whose token shards,
+    where all of them are among `names`, hold other numbers than the manifest says.
+    """
     for name in names:
         path = corpus / name
         if not path.is_file() or sha256(path) != manifest["files"].get(name):
@@ -136,6 +130,33 @@ def check_files(corpus: Path, manifest: Mapping[str, Any], names: Iterable[str])
                 f"{path} is missing or damaged: {MANIFEST} has another SHA-256 for it",
                 hint="copy the corpus again from its source, or build it anew",
             )
+
+    for split, counts in manifest["splits"].items():
+        if {f"{name}.{part}.npy" for name in counts["shards"] for part in PARTS} <= set(names):
+            _check_counts(corpus, split, counts)
+
+
+def _check_counts(corpus: Path, split: str, counts: Mapping[str, Any]) -> None:
+    found = {
+        part: sum(_length(corpus / f"{name}.{part}.npy") for name in counts["shards"])
+        for part in PARTS
+    }
+    for part in ("sentences", "documents"):  # offsets: one more than there are
+        found[part] -= len(counts["shards"])
+    said = {part: counts.get(part, found[part]) for part in PARTS}
+    if found != said:
+        raise ArtifactError(
+            f"{corpus / MANIFEST} counts {said} in {split}, its files hold {found}",
+            hint="the file is damaged; build the corpus anew",
+        )
+
+
+def _length(array: Path) -> int:
+    """Return how many entries a NumPy file has; 0 for an odd one, which its reader refuses."""
+    try:
+        return int(np.load(array, mmap_mode="r", allow_pickle=False).size)
+    except (OSError, ValueError, EOFError):
+        return 0
 
 
 def _is_split(value: object) -> bool:

@@ -1,5 +1,7 @@
 """Open a plain or compressed file as one stream of bytes, and say clearly when it is damaged.
 
+The file may be on a disk or at an address (see `bert_mobile.corpus.remote`).
+
 The standard library notices a cut .gz, .bz2 or .xz file. zstandard's own stream reader does not,
 it ends quietly where the file does: `_ZstdFile` follows the frames and reports a missing end.
 """
@@ -10,11 +12,12 @@ import io
 import lzma
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, cast
 
+from bert_mobile.corpus import remote
 from bert_mobile.corpus.libraries import library
 from bert_mobile.errors import InputError
 
@@ -31,33 +34,38 @@ class Stream:
 
     plain: IO[bytes]
     """The decompressed bytes."""
-    stored: BinaryIO
-    """The file itself, for its position."""
+    stored: IO[bytes]
+    """The file itself."""
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[Stream]:
+def open_stream(path: Path | str) -> Iterator[Stream]:
     """Open `path` for reading, decompressed by its suffix.
 
     Raises `InputError`, also from inside the block, where the file cannot be read, is cut off or
-    is not what its suffix says.
+    is not what its suffix says; `RunError` where it is elsewhere and the connection breaks.
     """
+    suffix = Path(path).suffix
     damaged: list[type[Exception]] = [EOFError, OSError, zlib.error, lzma.LZMAError]
-    if path.suffix.lower() == ".zst":
+    if suffix.lower() == ".zst":
         damaged.append(library("zstandard").ZstdError)
     try:
-        with path.open("rb") as stored, _decompressed(stored, path.suffix.lower()) as plain:
+        with _opened(path) as stored, _decompressed(stored, suffix.lower()) as plain:
             yield Stream(plain, stored)
     except tuple(damaged) as error:
         found = "is cut off" if isinstance(error, EOFError) else "cannot be read"
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{path} {found}, expected a whole {path.suffix or 'plain'} file: {reason}",
+            f"{path} {found}, expected a whole {suffix or 'plain'} file: {reason}",
             hint="copy or download the file again",
         ) from error
 
 
-def _decompressed(stored: BinaryIO, suffix: str) -> IO[bytes]:
+def _opened(path: Path | str) -> AbstractContextManager[IO[bytes]]:
+    return remote.open_address(str(path)) if remote.is_address(path) else Path(path).open("rb")
+
+
+def _decompressed(stored: IO[bytes], suffix: str) -> IO[bytes]:
     if suffix == ".gz":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=stored))
     if suffix == ".bz2":
@@ -72,7 +80,7 @@ def _decompressed(stored: BinaryIO, suffix: str) -> IO[bytes]:
 class _ZstdFile(io.RawIOBase):
     """The decompressed bytes of one or more zstd frames; `EOFError` where the last has no end."""
 
-    def __init__(self, stored: BinaryIO) -> None:
+    def __init__(self, stored: IO[bytes]) -> None:
         self._stored = stored
         self._decompressor = library("zstandard").ZstdDecompressor()
         self._frame = self._decompressor.decompressobj()

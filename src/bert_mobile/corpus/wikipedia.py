@@ -10,14 +10,13 @@ import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from bert_mobile.corpus.libraries import library
 from bert_mobile.errors import InputError
 
 if TYPE_CHECKING:
-    from bert_mobile.corpus.sources import Record
+    from bert_mobile.corpus.records import Record
 
 LONGEST_PAGE = 2**20
 """Characters of markup; only lists are longer, and parsing takes a hundred times that in memory."""
@@ -46,7 +45,7 @@ _MAGIC_WORD = re.compile(r"__[A-Z]+__")
 _EMPTY_BRACKETS = re.compile(r" ?\([\s,;:\u2013-]*\)")
 
 
-def read_dump(path: Path, stream: IO[bytes], dropped: Counter[str]) -> Iterator["Record"]:
+def read_dump(path: str, stream: IO[bytes], dropped: Counter[str]) -> Iterator["Record"]:
     """Yield the articles of a dump as records of markup; other pages are counted in `dropped`.
 
     Raises `InputError` where the XML is cut off or broken, or is no MediaWiki dump.
@@ -77,7 +76,7 @@ def _local(element: ET.Element) -> str:
 
 
 def _article(page: ET.Element, dropped: Counter[str]) -> "Record | None":
-    from bert_mobile.corpus.sources import Record
+    from bert_mobile.corpus.records import Record
 
     found = {_local(child): child for child in page.iter()}
     text = found["text"].text if "text" in found else None

@@ -1,0 +1,23 @@
+"""The most memory that this process has taken."""
+
+import sys
+from pathlib import Path
+
+
+def own_peak_megabytes() -> float:
+    """Return it in 10**6 bytes; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return (_linux_peak() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit / 1e6
+
+
+def _linux_peak() -> int:
+    """Return the peak in KiB: `ru_maxrss` there counts the program that started this one."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:  # another system
+        return 0
+    return next((int(line.split()[1]) for line in status.split("\n") if "VmHWM" in line), 0)
