@@ -16,6 +16,7 @@ from bert_mobile import __version__
 from bert_mobile.cli.answers import embed, fill_mask, next_sentence, score
 from bert_mobile.cli.judging import evaluate, models
 from bert_mobile.cli.making import convert, corpus, grow, pretrain, quantize, tokenizer
+from bert_mobile.cli.sweeping import sweep
 from bert_mobile.errors import BertMobileError
 
 INTERRUPTED = 130
@@ -50,6 +51,7 @@ COMMANDS: Sequence[click.Command] = (
     tokenizer,
     grow,
     pretrain,
+    sweep,
     quantize,
     convert,
     evaluate,
