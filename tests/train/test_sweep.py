@@ -91,6 +91,10 @@ def test_a_field_of_every_phase_and_other_phases(write):
     *_, one, other = read_sweep(write(every + variation(replaced, "replaced")))
     assert [p.masking_rate for p in one.recipe.phases] == [0.3, 0.3]
     assert one.changes == {"masking_rate": ["0.15", "0.3"]}
+    assert other.changes["masking_rate"] == [
+        "0.15",
+        "0.4 for 80%, then 0.15 for 10%, then 0.15 for 10%",
+    ]
     shapes = [(p.share, p.sequence_length, p.masking_rate) for p in other.recipe.phases]
     assert shapes == [(0.8, 32, 0.4), (0.1, 48, 0.15), (0.1, 48, 0.15)]
 
@@ -199,11 +203,10 @@ def test_the_table_says_what_was_changed(finished):
     assert "4 of 4 runs are done" in page
     assert "bert-mobile sweep " in page
     assert "`nano` for 6 steps: 8 pairs of 32 tokens at 15% then 4 pairs of 48 tokens" in page
-    assert "## Masking rate" in page
-    assert "| mask-30 | masking_rate 0.15 → 0.3 | " in page
+    assert "| **masking rate** | mask-30 | masking_rate 0.15 → 0.3 | " in page
     assert "| baseline-seed-2 | seed 2 | " in page
     cells = {line.count("|") for line in page.splitlines() if line.startswith("|")}
-    assert cells == {10}
+    assert cells == {11}
 
 
 def test_the_picture_is_drawn(finished):

@@ -291,9 +291,10 @@ def _described(recipe: Recipe) -> dict[str, str]:
     """Return every field as a reader wants it: one value, or one a phase where they differ."""
     plain = {key: _text(value) for key, value in asdict(recipe).items() if key != "phases"}
     for field in fields(Phase):
-        values = [getattr(phase, field.name) for phase in recipe.phases]
-        shown = values[:1] if len(set(values)) == 1 else values
-        plain[field.name] = " then ".join(map(_text, shown))
+        values = [_text(getattr(phase, field.name)) for phase in recipe.phases]
+        shares = [f"{phase.share:.0%}" for phase in recipe.phases]
+        several = ", then ".join(f"{v} for {s}" for v, s in zip(values, shares, strict=True))
+        plain[field.name] = several if len(set(values)) > 1 else values[0]
     return plain
 
 

@@ -88,24 +88,26 @@ def _page(report: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", f"![held-out loss of every run]({PICTURE})", "")
     yield "Held-out masked-token loss in nats, less is better; `±` is the difference to the mean of"
     yield "the baseline's seeds, in nats and in spreads. Speed is the median over the run."
+    yield ""
+    yield "| | run | change | loss | ± | spreads | top-1 | next sentence | tokens | tokens/s |"
+    yield "|---|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for group, members in {BASELINE: baseline, **_groups(rows)}.items():
-        yield from ("", f"## {group.capitalize()}", "")
-        yield "| run | change | loss | ± | spreads | top-1 | next sentence | tokens | tokens/s |"
-        yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
-        yield from map(_line, members)
+        for number, row in enumerate(members):
+            yield f"| {'' if number else f'**{group}**'} | {' | '.join(_cells(row))} |"
 
 
-def _line(row: Row) -> str:
+def _cells(row: Row) -> tuple[str, ...]:
+    """Return what the table says of a run, nine cells."""
     said = "; ".join(f"{key} {old} → {new}" for key, (old, new) in row["changes"].items())
     name, change = row["name"], said or f"seed {row['seed']}"
     if row["status"] == "to come":
-        return f"| {name} | {change} | to come | | | | | | |"
+        return (name, change, "to come", *[""] * 6)
     tokens = "" if row["tokens"] is None else f"{row['tokens']:,}"
     if not _ended(row):
         error = row.get("error", "never judged").split(";")[0]
-        return f"| {name} | {change} | failed: {error} | | | | | {tokens} | |"
-    spreads = row.get("spreads")
-    cells = (
+        return (name, change, f"failed: {error}", *[""] * 4, tokens, "")
+    spreads, speed = row.get("spreads"), row["tokens_per_second"]
+    return (
         name,
         change,
         f"{row['loss']:.4f}",
@@ -114,9 +116,8 @@ def _line(row: Row) -> str:
         f"{row['top_1']:.1%}",
         f"{row['next_sentence']:.1%}",
         tokens,
-        "" if row["tokens_per_second"] is None else f"{row['tokens_per_second']:,.0f}",
+        "" if speed is None else f"{speed:,.0f}",
     )
-    return f"| {' | '.join(cells)} |"
 
 
 def _sentence(recipe: Mapping[str, Any]) -> str:
