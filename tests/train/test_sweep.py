@@ -1,5 +1,6 @@
 """Sweeps: what their files may say, that they go on where they stopped, and what they leave."""
 
+import csv
 import json
 import re
 
@@ -207,6 +208,14 @@ def test_the_table_says_what_was_changed(finished):
     assert "| baseline-seed-2 | seed 2 | " in page
     cells = {line.count("|") for line in page.splitlines() if line.startswith("|")}
     assert cells == {11}
+
+
+def test_the_training_figures_of_all_runs_are_one_table(finished):
+    with (finished / "metrics.csv").open(newline="") as file:
+        lines = [*csv.DictReader(file)]
+    masked = [line for line in lines if line["run"] == "mask-30"]
+    assert [int(line["step"]) for line in masked] == [1, 2, 3, 4, 5, 6]
+    assert all(float(line["masked_token_loss"]) > 0 for line in masked)
 
 
 def test_the_picture_is_drawn(finished):

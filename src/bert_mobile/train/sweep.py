@@ -23,11 +23,13 @@ A sweep is one complete TOML file whose first line is the command that runs it:
 
 OUT/NAME/       recipe.json, metrics.jsonl, curve.png and outcome.json of each run
 OUT/sweep.json, README.md, sweep.png    all of them together (see `sweep_report`)
+OUT/metrics.csv                         what each noted of its training
 
 The same command goes on where an interrupted sweep stopped. A run whose loss is no number any more
 is a row that says so; to try it again, delete its folder.
 """
 
+import csv
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -38,20 +40,28 @@ from typing import Any
 
 from bert_mobile import checkpoint
 from bert_mobile.errors import InputError
-from bert_mobile.files import held, read_json, refuse_foreign_folder, sha256, write_json
+from bert_mobile.files import (
+    atomic_file,
+    held,
+    read_json,
+    refuse_foreign_folder,
+    sha256,
+    write_json,
+)
 from bert_mobile.train import state
-from bert_mobile.train.loop import DivergedError
+from bert_mobile.train.loop import FIGURES, DivergedError
 from bert_mobile.train.pretrain import RECIPE, pretrain
 from bert_mobile.train.recipe import Phase, Recipe, read_toml, recipe_of
 from bert_mobile.train.record import read_metrics
 from bert_mobile.train.sweep_report import BASELINE, SWEEP, summarize, write_report
 
-OUTCOME = "outcome.json"
+OUTCOME, METRICS_TABLE = "outcome.json", "metrics.csv"
 
 _SHOWN = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _UNCOMPARED = ("corpus", "log_every", "save_every")
 """What two runs that are compared need not have in common with what they were begun with."""
 
+_NOTED = ("step", "tokens", "learning_rate", *FIGURES, "tokens_per_second")
 _FROM_PROVENANCE = ("hardware", "torch", "python", "code")
 
 
@@ -186,7 +196,21 @@ def _report(command: str, runs: list[Run], out: Path) -> dict[str, Any]:
         rows.append({**row, "changes": run.changes, **outcome})
     report = summarize(command, asdict(runs[0].recipe), rows)
     write_report(report, out)
+    _tabulate_metrics(runs, out)
     return report
+
+
+def _tabulate_metrics(runs: list[Run], out: Path) -> None:
+    """Write the training figures of all runs into one table, a fifth of their JSON."""
+    with (
+        atomic_file(out / METRICS_TABLE) as scratch,
+        scratch.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("run", *_NOTED))
+        for run in runs:
+            noted = [line for line in read_metrics(out / run.name) if "loss" in line]
+            writer.writerows((run.name, *(f"{line[key]:.7g}" for key in _NOTED)) for line in noted)
 
 
 def _refuse_contradictions(runs: list[Run], out: Path) -> None:
