@@ -102,11 +102,11 @@ def test_a_field_of_every_phase_and_other_phases(write):
 
 def test_seeds_of_the_baseline_and_of_a_variation(write):
     runs = read_sweep(write(variation("change.dropout = 0.2", more="seeds = [5, 6]")))
-    assert [(run.name, run.group, run.recipe.seed) for run in runs] == [
-        ("baseline", "baseline", 1),
-        ("baseline-seed-2", "baseline", 2),
-        ("x", "g", 5),
-        ("x-seed-6", "g", 6),
+    assert [(run.name, run.variation, run.group, run.recipe.seed) for run in runs] == [
+        ("baseline", "baseline", "baseline", 1),
+        ("baseline-seed-2", "baseline", "baseline", 2),
+        ("x", "x", "g", 5),
+        ("x-seed-6", "x", "g", 6),
     ]
 
 
@@ -220,6 +220,16 @@ def test_the_training_figures_of_all_runs_are_one_table(finished):
 
 def test_the_picture_is_drawn(finished):
     assert (finished / "sweep.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_seeds_that_came_less_far_are_drawn_with_the_others():
+    def seed(*losses):
+        judged = [{"tokens": 1e6 * (n + 1), "loss": loss} for n, loss in enumerate(losses)]
+        return {"held_out": judged}
+
+    tokens, losses = sweep_report._curves([seed(5.0, 4.0, 3.0), seed(6.0, 5.0)])
+    assert tokens.tolist() == [1.0, 2.0]
+    assert losses.tolist() == [[5.0, 4.0], [6.0, 5.0]]
 
 
 def test_records_are_kept_and_weights_are_not(finished):

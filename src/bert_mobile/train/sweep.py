@@ -71,6 +71,8 @@ class Run:
 
     name: str
     """Its folder."""
+    variation: str
+    """What it is a run of: the same for all its seeds."""
     group: str
     """What it is about; `baseline` for what the others are compared with."""
     changes: dict[str, list[str]]
@@ -192,8 +194,8 @@ def _report(command: str, runs: list[Run], out: Path) -> dict[str, Any]:
     for run in runs:
         made = out / run.name / OUTCOME
         outcome = read_json(made, "a run's outcome") if made.is_file() else {"status": "to come"}
-        row = {"name": run.name, "group": run.group, "seed": run.recipe.seed}
-        rows.append({**row, "changes": run.changes, **outcome})
+        row = {"name": run.name, "variation": run.variation, "group": run.group}
+        rows.append({**row, "seed": run.recipe.seed, "changes": run.changes, **outcome})
     report = summarize(command, asdict(runs[0].recipe), rows)
     write_report(report, out)
     _tabulate_metrics(runs, out)
@@ -210,7 +212,11 @@ def _tabulate_metrics(runs: list[Run], out: Path) -> None:
         writer.writerow(("run", *_NOTED))
         for run in runs:
             noted = [line for line in read_metrics(out / run.name) if "loss" in line]
-            writer.writerows((run.name, *(f"{line[key]:.7g}" for key in _NOTED)) for line in noted)
+            writer.writerows((run.name, *map(_short, (line[k] for k in _NOTED))) for line in noted)
+
+
+def _short(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.5g}"
 
 
 def _refuse_contradictions(runs: list[Run], out: Path) -> None:
@@ -288,7 +294,7 @@ def _runs(
             if before[key] != now[key] and key not in ("seed", "share")
         }
         name = variation.name if number == 0 else f"{variation.name}-seed-{seed}"
-        yield Run(name, group, differing, recipe)
+        yield Run(name, variation.name, group, differing, recipe)
 
 
 def _changed(base: Mapping[str, Any], change: Mapping[str, Any], where: str) -> dict[str, Any]:

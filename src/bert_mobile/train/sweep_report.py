@@ -20,7 +20,8 @@ Row = dict[str, Any]
 
 _GREY, _DARK = "#b9bdc4", "#40454d"
 _COLORS = ("#c0392b", "#2471a3", "#d68910", "#2c7a4b", "#7d3c98", "#16a3a3")
-_COLUMNS = 4
+_COLUMNS = (5, 4, 3)
+"""Panels in a row: whichever leaves the fewest places empty."""
 
 
 def summarize(command: str, baseline: Mapping[str, Any], rows: Sequence[Row]) -> Row:
@@ -150,15 +151,16 @@ def draw_sweep(report: Mapping[str, Any], path: Path) -> Path | None:
         return None
     rows: list[Row] = report["runs"]
     groups = _groups(rows) or {BASELINE: []}
-    columns = min(_COLUMNS, len(groups))
+    columns = min(len(groups), min(_COLUMNS, key=lambda count: -len(groups) % count))
     lines = math.ceil(len(groups) / columns)
-    figure = Figure(figsize=(0.6 + 3.4 * columns, 0.6 + 2.9 * lines), layout="constrained")
+    figure = Figure(figsize=(0.6 + 3.0 * columns, 0.6 + 2.9 * lines), layout="constrained")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     seeds = [row for row in rows if row["group"] == BASELINE and row.get("held_out")]
     for panel, (group, members) in zip(panels.flat, groups.items(), strict=False):
         _panel(panel, group, members, seeds)
-    for panel in [*panels.flat][len(groups) :]:
-        panel.set_visible(False)
+    for place, panel in enumerate(panels.flat):
+        panel.set_visible(place < len(groups))
+        panel.tick_params(labelbottom=place >= len(groups) - columns)
     panels.flat[0].set_ylim(_range([row for row in rows if row.get("held_out")]))
     figure.supxlabel("tokens read (millions)", fontsize=10, color=_DARK)
     figure.supylabel("held-out masked-token loss (nats)", fontsize=10, color=_DARK)
@@ -168,19 +170,19 @@ def draw_sweep(report: Mapping[str, Any], path: Path) -> Path | None:
 
 
 def _panel(panel: Any, group: str, members: Sequence[Row], seeds: Sequence[Row]) -> None:
-    import numpy as np
-
-    curves = [_curve(row) for row in seeds]
-    if curves:
-        tokens = np.array(curves[0][0])
-        # Seeds count a few tokens more or less in a step: all are read off at the first one's.
-        losses = np.stack([np.interp(tokens, *curve) for curve in curves])
+    if seeds:
+        tokens, losses = _curves(seeds)
         panel.fill_between(tokens, losses.min(0), losses.max(0), color=_GREY, alpha=0.55, lw=0)
         panel.plot(tokens, losses.mean(0), color=_DARK, lw=1.0, label=BASELINE)
-    for row, color in zip(members, _COLORS * len(members), strict=False):
-        if row.get("held_out"):
-            failed = "" if _ended(row) else " (failed)"
-            panel.plot(*_curve(row), color=color, lw=1.4, label=row["name"] + failed)
+    names = list(dict.fromkeys(row["variation"] for row in members))
+    for name, color in zip(names, _COLORS * len(names), strict=False):
+        rows = [row for row in members if row["variation"] == name and row.get("held_out")]
+        if not rows:
+            continue
+        tokens, losses = _curves(rows)
+        panel.plot(tokens, losses.mean(0), color=color, lw=1.4, label=f"{name}  {_end(rows)}")
+        if len(rows) > 1:
+            panel.fill_between(tokens, losses.min(0), losses.max(0), color=color, alpha=0.2, lw=0)
     panel.set_title(group, fontsize=10, loc="left", color=_DARK, fontweight="bold")
     panel.grid(alpha=0.25, lw=0.6)
     panel.tick_params(labelsize=8, colors=_DARK, length=2)
@@ -190,9 +192,27 @@ def _panel(panel: Any, group: str, members: Sequence[Row], seeds: Sequence[Row])
         panel.legend(fontsize=7.5, frameon=False, loc="upper right", handlelength=1.2)
 
 
-def _curve(row: Row) -> tuple[list[float], list[float]]:
-    judged = row["held_out"]
-    return [each["tokens"] / 1e6 for each in judged], [each["loss"] for each in judged]
+def _end(rows: Sequence[Row]) -> str:
+    """Return what is said behind a variation's name: its mean difference to the baseline."""
+    differences = [row["difference"] for row in rows if "difference" in row]
+    return f"{mean(differences):+.3f}" if differences else str(rows[0]["status"])
+
+
+def _curves(rows: Sequence[Row]) -> tuple[Any, Any]:
+    """Return the tokens (n,) and the losses (runs, n) of a variation's runs.
+
+    Seeds count a few tokens more or less in a step, and one that failed ends early: all are read
+    off at the first one's, as far as all of them came.
+    """
+    import numpy as np
+
+    curves = [
+        ([each["tokens"] / 1e6 for each in row["held_out"]], [e["loss"] for e in row["held_out"]])
+        for row in rows
+    ]
+    points = min(len(tokens) for tokens, _ in curves)
+    tokens = np.array(curves[0][0][:points])
+    return tokens, np.stack([np.interp(tokens, *curve) for curve in curves])
 
 
 def _range(rows: Sequence[Row]) -> tuple[float | None, float | None]:
