@@ -135,7 +135,9 @@ def sweep(
     refuse_foreign_folder(out, lambda folder: (folder / SWEEP).is_file(), inputs=inputs)
     _refuse_contradictions(runs, out)
     with held(out):
-        command = f"bert-mobile sweep {path} --out {out}"
+        command = f"bert-mobile sweep {path} --out {out}" + (
+            f" --corpus {corpus}" if corpus else ""
+        )
         report = _report(command, runs, out)
         for run in runs:
             if not (out / run.name / OUTCOME).is_file():
