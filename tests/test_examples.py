@@ -298,6 +298,27 @@ def test_the_asked_part_is_exact_in_every_sequence(corpus, rate):
         assert len(batch.targets) == len(batch.positions)
 
 
+def test_equal_keys_ask_for_no_token_too_many(corpus, monkeypatch):
+    """Float32 keys are equal now and then: here there are two values only."""
+    monkeypatch.setattr("bert_mobile.examples.np.random.Generator", CoarseGenerator)
+    sampler = PairSampler(corpus, seed=1, sequence_length=64, batch_size=16, masking_rate=0.3)
+    for step in range(5):
+        batch = sampler.batch(step)
+        ids = np.array([Pair(batch, row).ids for row in range(16)])
+        text = sampler.special.is_text[ids].sum(axis=1)
+        asked = np.bincount(batch.positions // batch.input_ids.shape[1], minlength=16)
+        assert (asked == np.rint(0.3 * text)).all()
+        assert len(batch.positions) <= 16 * sampler.most_asked
+
+
+class CoarseGenerator(np.random.Generator):
+    """Draws float32 numbers as 0 or 0.5."""
+
+    def random(self, size=None, dtype=np.float64):
+        drawn = super().random(size, dtype)
+        return np.floor(drawn * 2) / 2 if dtype is np.float32 else drawn
+
+
 def test_eighty_ten_ten(sampler):
     shown, targets = [], []
     for step in range(4 * DRAWS):

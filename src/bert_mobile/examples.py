@@ -300,9 +300,10 @@ class PairSampler:
         real = np.arange(width) < lengths[:, None]
         text = self.special.is_text[ids]
         asked_count = np.maximum(1, np.rint(text.sum(1) * self.masking_rate)).astype(np.int64)
-        ranked = np.where(text, keys[:, :width], np.inf)
-        threshold = np.sort(ranked, axis=1)[np.arange(len(ids)), asked_count - 1]
-        asked = (ranked <= threshold[:, None]) & text
+        # By rank, not by a threshold: two keys may be equal, and one token too many be asked for.
+        order = np.argsort(np.where(text, keys[:, :width], np.inf), axis=1, kind="stable")
+        asked = np.zeros_like(text)
+        np.put_along_axis(asked, order, np.arange(width) < asked_count[:, None], axis=1)
         targets = ids[asked]
         luck = fate[:, :width][asked]
         shown = np.where(luck < SHOWN_AS_MASK + SHOWN_AS_RANDOM, pieces[:, :width][asked], targets)

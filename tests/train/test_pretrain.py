@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,36 +16,65 @@ import torch
 from safetensors.torch import load_file
 from transformers import pipeline
 
+from bert_mobile.carbon import EmissionSettings
 from bert_mobile.corpus import build_corpus
 from bert_mobile.errors import ArtifactError, InputError, RunError
-from bert_mobile.files import sha256
+from bert_mobile.files import held, sha256
 from bert_mobile.train import state
-from bert_mobile.train.loop import Loss
+from bert_mobile.train.devices import World
+from bert_mobile.train.feed import Feed
+from bert_mobile.train.loop import Sitting
+from bert_mobile.train.objective import Objective
 from bert_mobile.train.pretrain import Pretraining, pretrain
 from bert_mobile.train.recipe import Phase, Recipe
 from bert_mobile.train.record import read_metrics
 from bert_mobile.train.state import DamagedCheckpointWarning
 
 ROOT = Path(__file__).parents[2]
+ALONE = World(0, 1, torch.device("cpu"))
+
+KILLED_WHILE_SAVING = """
+import os, signal, sys
+from pathlib import Path
+from bert_mobile import checkpoint
+from bert_mobile.cli import main
+from bert_mobile.variants import VARIANTS
+from tests.train.conftest import NANO
+
+recipe, out, step, file = sys.argv[1:]
+VARIANTS[NANO.name] = NANO
+write = checkpoint.write_tensors
+
+def write_half(path, tensors, **options):
+    write(path, tensors, **options)
+    if step in str(path) and path.name == file:
+        os.truncate(path, path.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoint.write_tensors = write_half
+main(["pretrain", recipe, "--out", out])
+"""
 
 INTERRUPTED_RUN = """
 import json, os, sys
 from pathlib import Path
 from bert_mobile.cli import main
-from bert_mobile.train.pretrain import Pretraining
+from bert_mobile.train.feed import Feed
 from bert_mobile.variants import VARIANTS
 from tests.train.conftest import NANO
 
 recipe, out, stop_at, number = sys.argv[1:]
 VARIANTS[NANO.name] = NANO
-loss = Pretraining.loss
+step, batch = 0, Feed.next
 
-def loss_until_the_signal(self, position):
-    if position.step == int(stop_at):
+def batch_until_the_signal(self):
+    global step
+    if step == int(stop_at):
         os.kill(os.getpid(), int(number))
-    return loss(self, position)
+    step += 1
+    return batch(self)
 
-Pretraining.loss = loss_until_the_signal
+Feed.next = batch_until_the_signal
 main(["pretrain", recipe, "--out", out])
 """
 
@@ -74,14 +104,14 @@ def assert_same_weights(one, other):
 
 def stop_after(monkeypatch, step, stop):
     """Let `stop` happen when the batch after `step` steps is asked for."""
-    loss = Pretraining.loss
+    steps, batch = count(), Feed.next
 
-    def stopping(self, position):
-        if position.step == step:
+    def stopping(self):
+        if next(steps) == step:
             stop()
-        return loss(self, position)
+        return batch(self)
 
-    monkeypatch.setattr(Pretraining, "loss", stopping)
+    monkeypatch.setattr(Feed, "next", stopping)
 
 
 def checkpoints(run):
@@ -165,7 +195,9 @@ def test_only_two_checkpoints_are_kept_and_none_is_a_pickle(finished):
     files = [path for path in finished.rglob("*") if path.is_file()]
     assert len(files) > 20
     for path in files:
-        if path.suffix == ".safetensors":
+        if path.name == ".lock":
+            assert path.read_bytes() == b""
+        elif path.suffix == ".safetensors":
             assert load_file(path)
         else:
             assert path.suffix in {".json", ".jsonl", ".png", ".txt"}
@@ -207,12 +239,82 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert steps == list(range(1, 13))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["optimizer.safetensors", "model.safetensors"])
+def test_a_run_killed_while_it_saves_ends_with_the_same_weights(recipe, finished, tmp_path, file):
+    settings, out = recipe(), tmp_path / "run"
+    (tmp_path / "recipe.toml").write_text(as_toml(settings))
+    command = [str(tmp_path / "recipe.toml"), str(out), "step-00000008", file]
+    command = [sys.executable, "-c", KILLED_WHILE_SAVING, *command]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    assert checkpoints(out) == ["step-00000004"]
+    assert (out / "checkpoints" / ".step-00000008.part").is_dir()
+    assert pretrain(settings, out, resume=True).resumed_from == 4
+    assert_same_weights(out, finished)
+    assert checkpoints(out) == ["step-00000008", "step-00000012"]
+    assert not list(out.rglob("*.part"))
+
+
 def as_toml(recipe: Recipe) -> str:
     """Write a recipe as a file that reads back the same."""
     values = {k: v for k, v in asdict(recipe).items() if k != "phases" and v is not None}
     tables = [values, *(asdict(phase) for phase in recipe.phases)]
     parts = ["\n".join(f"{k} = {json.dumps(v)}" for k, v in table.items()) for table in tables]
     return "\n\n[[phases]]\n".join(parts)
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "muon"}, {"average_decay": 0.9}])
+def test_all_that_an_optimizer_remembers_is_restored(recipe, tmp_path, monkeypatch, changes):
+    pretrain(recipe(**changes), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 10, crash)
+        with pytest.raises(RuntimeError, match="the power went"):
+            pretrain(recipe(**changes), tmp_path / "run")
+    assert pretrain(recipe(**changes), tmp_path / "run", resume=True).resumed_from == 8
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+def test_sittings_add_up_to_one_run(recipe, finished, tmp_path):
+    for _ in range(20):
+        sitting = Sitting(minutes=1e-9)  # one step long
+        report = pretrain(recipe(), tmp_path / "run", resume=True, sitting=sitting)
+        if report.metrics["step"] == 12:
+            break
+    assert report.resumed_from == 11
+    assert_same_weights(tmp_path / "run", finished)
+
+
+def test_a_run_goes_on_elsewhere_from_its_weights_alone(recipe, tmp_path):
+    settings = recipe(rewarm_steps=2, initialize_from=None)
+    pretrain(settings, tmp_path / "here", sitting=Sitting(minutes=1e-9))
+    published = shutil.move(tmp_path / "here", tmp_path / "published")
+    shutil.rmtree(published / "checkpoints")
+    report = pretrain(settings, tmp_path / "there", resume=published)
+    assert report.resumed_from == 1
+    lines = {each["step"]: each for each in read_metrics(tmp_path / "there") if "loss" in each}
+    assert sorted(lines) == list(range(2, 13))
+    rates = [lines[step]["learning_rate"] / settings.learning_rate for step in (2, 3, 4)]
+    assert rates == pytest.approx([11 / 12 / 2, 10 / 12, 9 / 12])
+    record = json.loads((tmp_path / "there" / "provenance.json").read_text())
+    assert record["run"]["position"]["rewarmed_at"] == 1
+    assert record["emissions"]["sittings"] == 2
+    with pytest.raises(InputError, match="published was begun with another recipe"):
+        pretrain(replace(settings, seed=3), tmp_path / "other", resume=published)
+    with pytest.raises(InputError, match="holds a run already"):
+        pretrain(settings, tmp_path / "there", resume=published)
+
+
+def test_weights_that_are_damaged_or_tell_of_no_run_are_refused(
+    recipe, finished, tiny_checkpoint, tmp_path
+):
+    with pytest.raises(ArtifactError, match="tells of no run to go on with"):
+        pretrain(recipe(), tmp_path / "run", resume=tiny_checkpoint)
+    damaged = shutil.copytree(finished, tmp_path / "damaged")
+    os.truncate(damaged / "model.safetensors", 1_000)
+    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing or damaged"):
+        pretrain(recipe(), tmp_path / "run", resume=damaged)
+    assert not (tmp_path / "run" / "recipe.json").exists()
 
 
 def test_a_crashed_run_ends_with_the_same_weights(recipe, finished, broken_off):
@@ -267,10 +369,10 @@ def test_another_recipe_or_corpus_is_refused(recipe, broken_off, tiny_corpus, tm
     other = shutil.copytree(tiny_corpus, tmp_path / "corpus")
     manifest = json.loads((other / "manifest.json").read_text())
     (other / "manifest.json").write_text(json.dumps(manifest))  # without its indentation
-    run = Pretraining(recipe(), broken_off)
+    run = Pretraining(recipe(), broken_off, ALONE, Sitting())
     moved = replace(run.identity, corpus=sha256(other / "manifest.json"))
     with pytest.raises(InputError, match="was begun with another corpus"):
-        state.resume(broken_off, moved, run.model, torch.optim.AdamW(run.model.parameters()))
+        state.resume(broken_off, moved, run.model, [torch.optim.AdamW(run.parameters)])
 
 
 def test_an_existing_run_is_not_written_over(recipe, finished, broken_off):
@@ -286,16 +388,16 @@ def test_an_existing_run_is_not_written_over(recipe, finished, broken_off):
 
 
 def test_a_loss_that_is_no_number_ends_the_run(recipe, tmp_path, monkeypatch):
-    loss = Pretraining.loss
+    forward = Objective.forward
+    steps = count()
 
-    def spoilt(self, position):
-        found = loss(self, position)
-        return Loss(found.total * float("nan"), found.parts, found.tokens)
+    def spoilt(self, *batch):
+        return forward(self, *batch) * (float("nan") if next(steps) == 6 else 1)
 
-    monkeypatch.setattr(Pretraining, "loss", spoilt)
-    with pytest.raises(RunError, match="the loss is nan and the gradient's norm nan at step 0"):
+    monkeypatch.setattr(Objective, "forward", spoilt)
+    with pytest.raises(RunError, match=r"the loss is nan and .* at step 6; .* is of step 4"):
         pretrain(recipe(), tmp_path / "run")
-    assert state.saved(tmp_path / "run") == []
+    assert checkpoints(tmp_path / "run") == ["step-00000004"]
 
 
 @pytest.mark.parametrize("writer", ["write_tensors", "copy_tokenizer", "write_json"])
@@ -307,6 +409,16 @@ def test_a_full_disk_leaves_the_older_checkpoint(recipe, finished, tmp_path, mon
     assert checkpoints(tmp_path / "run") == ["step-00000004"]
     assert pretrain(recipe(), tmp_path / "run", resume=True).resumed_from == 4
     assert_same_weights(tmp_path / "run", finished)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(recipe, broken_off):
+    with held(broken_off / "checkpoints"), pytest.raises(InputError, match="another program is"):
+        pretrain(recipe(), broken_off, resume=True)
+
+
+def test_a_corpus_smaller_than_a_batch_is_refused(recipe, tmp_path):
+    with pytest.raises(InputError, match=r"has \d+ examples of 32 tokens, fewer than a batch of"):
+        pretrain(recipe(phases=(Phase(1.0, 32, 5_000),)), tmp_path / "run")
 
 
 def test_a_held_out_split_that_is_too_small_is_done_without(
@@ -329,7 +441,9 @@ def test_sequences_longer_than_the_positions_are_refused(recipe, tmp_path):
 
 def test_a_warm_start_begins_with_the_parents_weights(recipe, finished, tmp_path):
     settings = recipe(initialize_from=str(finished))
-    ours = Pretraining(settings, tmp_path).model.to_huggingface()
+    run = Pretraining(settings, tmp_path, ALONE, Sitting())
+    assert run.begin([], resume=False, settings=EmissionSettings()) is None
+    ours = run.model.to_huggingface()
     for name, tensor in load_file(finished / "model.safetensors").items():
         assert torch.equal(torch.from_numpy(ours[name]), tensor), name
     pretrain(replace(settings, steps=1), tmp_path / "run")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bert_mobile.errors import ArtifactError
 from bert_mobile.train.record import Metrics, draw_curve, read_metrics
 
 
@@ -30,3 +31,11 @@ def test_resuming_takes_out_what_will_come_again(folder):
 
 def test_the_curve_of_a_run_without_judgements_is_a_picture(folder):
     assert draw_curve(folder, "a run").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.mark.parametrize("line", ["not json", "[1]", "{}"])
+def test_a_damaged_line_is_named(folder, line):
+    path = folder / "metrics.jsonl"
+    path.write_text(f"{line}\n" + path.read_text())
+    with pytest.raises(ArtifactError, match=r"metrics.jsonl, line 1 is no line of a run's metrics"):
+        read_metrics(folder)

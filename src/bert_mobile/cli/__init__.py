@@ -14,7 +14,8 @@ import click
 
 from bert_mobile import __version__
 from bert_mobile.cli.answers import embed, fill_mask, next_sentence, score
-from bert_mobile.cli.judging import evaluate, models
+from bert_mobile.cli.benching import bench
+from bert_mobile.cli.judging import emissions, evaluate, models
 from bert_mobile.cli.making import convert, corpus, grow, pretrain, quantize, tokenizer
 from bert_mobile.cli.sweeping import sweep
 from bert_mobile.errors import BertMobileError
@@ -55,6 +56,8 @@ COMMANDS: Sequence[click.Command] = (
     quantize,
     convert,
     evaluate,
+    bench,
+    emissions,
 )
 for _command in COMMANDS:
     cli.add_command(_command)

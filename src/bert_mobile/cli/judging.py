@@ -1,7 +1,8 @@
-"""Commands that tell about models: models, evaluate."""
+"""Commands that tell about models: models, evaluate, emissions."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -60,3 +61,73 @@ def evaluate(
     columns = [asdict(judgement) for judgement in judgements]
     rows = [(key, *(column[key] for column in columns)) for key in columns[0] if key != "model"]
     click.echo(table(rows, ("held out", *names)))
+
+
+@click.command(
+    "emissions",
+    epilog=example(
+        "bert-mobile emissions runs/first",
+        'bert-mobile emissions --hardware "H100" --hours 12 --devices 8 --region FR --pue 1.2',
+    ),
+)
+@click.argument("name", required=False, metavar="[MODEL]")
+@click.option("--hardware", metavar="NAME", help="Calculate for this GPU or processor instead.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), metavar="H")
+@click.option(
+    "--devices", default=1, show_default=True, type=click.IntRange(min=1), metavar="N",
+    help="GPUs, or threads of a processor.",
+)  # fmt: skip
+@click.option("--region", metavar="R", help="Two letters of a country, or WORLD (the default).")
+@click.option("--pue", type=float, metavar="X", help="Power usage effectiveness of the site.")
+@click.option("--watts", type=float, metavar="W", help="Of one device, else by its name.")
+@click.option("--kg-per-kwh", type=float, metavar="KG", help="Of the grid, else the region's.")
+@as_json
+def emissions(
+    name: str | None,
+    hardware: str | None,
+    hours: float | None,
+    devices: int,
+    as_json: bool,
+    **place: Any,
+) -> None:
+    """Tell what the making of a model or a run emitted, in kg CO2eq, or calculate it.
+
+    MODEL is a model or the folder of a run. Without one, --hardware and --hours are multiplied as
+    by the calculator of Lacoste et al. 2019. BERT_MOBILE_REGION, BERT_MOBILE_PUE,
+    BERT_MOBILE_WATTS and BERT_MOBILE_KG_PER_KWH stand for the options of these names, here and in
+    every run.
+    """
+    if (name is None) == (hardware is None) or (hardware is None) != (hours is None):
+        raise click.UsageError("expected either MODEL, or --hardware and --hours")
+    if name is not None:
+        _show_emissions(name, as_json=as_json)
+        return
+    from bert_mobile.carbon import calculate, settings_from_environment
+
+    assert hardware is not None  # noqa: S101 - as checked above
+    assert hours is not None  # noqa: S101
+    given = {key: value for key, value in place.items() if value is not None}
+    settings = replace(settings_from_environment(), **given)
+    figures = calculate(hardware, hours, settings, devices=devices).to_json()
+    if as_json:
+        show(figures)
+        return
+    click.echo(table(figures.items(), ("Lacoste et al. 2019", "")))
+
+
+def _show_emissions(name: str, *, as_json: bool) -> None:
+    """Print the records of a model and its parents."""
+    from bert_mobile.evaluate.emissions import read_emissions, total
+    from bert_mobile.hub import resolve
+
+    runs = read_emissions(resolve(name))
+    sums = total(runs)
+    if as_json:
+        show({"runs": [asdict(run) for run in runs], "total": sums})
+        return
+    rows = [(run.model, *(getattr(run, key) for key in sums)) for run in runs]
+    if len(runs) > 1:
+        rows.append(("total", *sums.values()))
+    click.echo(table(rows, ("run", *(key.replace("_", " ") for key in sums))))
+    for run in runs:
+        click.echo(f"\n{run.model}\n  estimated: {run.factors}\n  measured: {run.measured_parts}")

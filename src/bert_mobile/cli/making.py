@@ -186,8 +186,9 @@ def grow(
 @click.argument("recipe", type=PATH, metavar="RECIPE")
 @click.option("--out", type=FOLDER, show_default="runs/RECIPE", help="The run's folder.")
 @click.option(
-    "--resume", type=click.Choice(["auto"]), help="Go on from the last good checkpoint, if any."
-)
+    "--resume", metavar="auto|DIR",
+    help="Go on from the last good checkpoint in --out, if any, or from the weights in DIR.",
+)  # fmt: skip
 @click.option("--corpus", help="In place of the recipe's corpus.")
 @click.option("--steps", type=int, help="In place of the recipe's budget.")
 @click.option("--tokens", type=int, help="In place of the recipe's budget.")
@@ -228,7 +229,8 @@ def pretrain(
 
     sitting = Sitting(accumulation=accumulate, workers=workers, minutes=minutes)
     target = out or Path("runs") / recipe.stem
-    report = run(settings, target, resume=resume is not None, sitting=sitting)
+    going_on = resume == "auto" or (resume is not None and Path(resume))
+    report = run(settings, target, resume=going_on, sitting=sitting)
     if report.rank:  # under torchrun: the first process speaks for all
         return
     if as_json:

@@ -85,9 +85,12 @@ class Layer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden: Tensor, keys: Tensor | None) -> Tensor:
-        """Map (B, T, H) → (B, T, H)."""
-        attended = self.dropout(self.attention(hidden, keys))
+    def forward(self, hidden: Tensor, keys: Tensor | None, kept: Tensor | None = None) -> Tensor:
+        """Map (B, T, H) → (B, T, H), or (K, H) at the `kept` (K,) of the flattened tokens."""
+        mixed = self.attention.mixed(hidden, keys)
+        if kept is not None:
+            mixed, hidden = mixed.flatten(0, 1)[kept], hidden.flatten(0, 1)[kept]  # (K, H)
+        attended = self.dropout(self.attention.output(mixed))
         hidden = self.attention_norm(hidden + attended)
         transformed = self.dropout(self.feed_forward(hidden))
         return self.feed_forward_norm(hidden + transformed)
@@ -102,15 +105,21 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor,
+        kept: Tensor | None = None,
     ) -> Tensor:
         """Encode int64 ids (B, T) → (B, T, H).
 
         `attention_mask` (B, T) is nonzero on real tokens; None says that all are real, which spares
-        attention the mask.
+        attention the mask. `kept` (K,), indices into the flattened (B·T) tokens, says that no
+        others are wanted: what follows the last layer's attention is computed there only → (K, H).
         """
         keys = None if attention_mask is None else attention_mask[:, None, None, :].bool()
         hidden = self.embeddings(input_ids, token_type_ids)
-        for layer in self.layers:
-            hidden = layer(hidden, keys)
+        last = len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            hidden = layer(hidden, keys, kept if number == last else None)
         return hidden

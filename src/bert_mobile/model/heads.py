@@ -66,11 +66,19 @@ class BertForPretraining(nn.Module):
         """Read int64 ids (B, T), mask (B, T) or None, segments (B, T).
 
         `positions` (M,), int64, are indices into the flattened (B·T) tokens: in training, logits
-        are computed at the masked tokens only, which spares five sixths of the vocabulary product.
+        are computed at the masked tokens only, which spares five sixths of the vocabulary product
+        and, with the next-sentence head at [CLS], most of the last layer.
         """
-        hidden = self.encoder(input_ids, attention_mask, token_type_ids)
-        pooled = torch.tanh(self.pooler(hidden[:, 0]))  # (B, H), from [CLS]
-        asked = hidden if positions is None else hidden.flatten(0, 1)[positions]  # (M, H)
+        rows, length = input_ids.shape
+        if positions is None:
+            asked = self.encoder(input_ids, attention_mask, token_type_ids)  # (B, T, H)
+            first = asked[:, 0]
+        else:
+            starts = torch.arange(0, rows * length, length, device=input_ids.device)
+            kept = torch.cat([starts, positions])
+            hidden = self.encoder(input_ids, attention_mask, token_type_ids, kept)  # (B+M, H)
+            first, asked = hidden[:rows], hidden[rows:]
+        pooled = torch.tanh(self.pooler(first))  # (B, H), from [CLS]
         words = self.encoder.embeddings.words.weight
         return PretrainingOutput(self.masked_tokens(asked, words), self.next_sentence(pooled))
 

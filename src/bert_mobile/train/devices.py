@@ -8,10 +8,12 @@ for.
 
 import ctypes
 import os
+import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -109,6 +111,25 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 def scales_loss(precision: str, device: torch.device) -> bool:
     """Tell whether gradients are float16, whose small numbers need a scaled loss."""
     return precision == "fp16" and device.type == "cuda"
+
+
+def computing_type(precision: str, device: torch.device) -> torch.dtype:
+    """Return the type that a precision's matrix products are computed in."""
+    context = autocast(precision, device)
+    return context.fast_dtype if isinstance(context, torch.autocast) else torch.float32
+
+
+def hardware(device: torch.device) -> str:
+    """Return the name of the GPU, or of the processor and how many threads use it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {torch.get_num_threads()} threads"
 
 
 def _multiplies_bf16(device: torch.device) -> bool:

@@ -82,8 +82,8 @@ class Feed:
         began = time.perf_counter()
         try:
             batches = next(self._batches)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, OSError, EOFError) as error:
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise RunError(
                 f"a process that makes batches is lost: {str(error).splitlines()[0]}",

@@ -7,7 +7,7 @@ the picture, and a quiet end when interrupted.
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +103,7 @@ def train(
     checkpoint is written, where the run is interrupted (SIGINT or SIGTERM).
     """
     hold_memory()
-    loop = _Loop(purpose, recipe, optimizers, position, world, sitting)
+    loop = Loop(purpose, recipe, optimizers, position, world, sitting)
     metrics = Metrics(out, position.step) if world.is_first else None
     with _interruptible() as interrupted, _bar(recipe, position, world) as bar:
         while not loop.is_over:
@@ -112,14 +112,14 @@ def train(
                 phase = position.phase
                 while not loop.is_over and loop.phase == phase:
                     before = loop.done
-                    loop.step(feed, interrupted=interrupted())
+                    loop.step(feed, interrupted)
                     if world.device.type == "cpu":
                         loop.look()
                     _report(bar, loop, before)
                     loop.look_after(metrics)
                     if loop.interrupted:
                         _say_interrupted(loop, out)
-    return loop.latest or {**vars(position), **loop.judged()}  # resumed when all was done
+    return loop.latest or {**_counters(position), **loop.judged()}  # resumed when all was done
 
 
 def fraction_done(recipe: Recipe, position: Position) -> float:
@@ -142,8 +142,8 @@ def phase_at(recipe: Recipe, done: float) -> int:
     return len(recipe.phases) - 1
 
 
-class _Loop:
-    """The state of one sitting.
+class Loop:
+    """The state of one sitting: what `train` drives, and `evaluate.benchmark` times.
 
     Losses stay on the device until they are wanted, so that a GPU never waits for the program: they
     are looked at before anything is written, on a processor at once.
@@ -180,14 +180,17 @@ class _Loop:
 
     @property
     def done(self) -> float:
+        """How much of the budget is spent, 0 to 1."""
         return fraction_done(self.recipe, self.position)
 
     @property
     def phase(self) -> int:
+        """The phase of the next step."""
         return max(self.position.phase, phase_at(self.recipe, self.done))
 
     @property
     def is_over(self) -> bool:
+        """Whether the budget or the sitting is spent."""
         return self.done >= 1 or self._sitting_is_over
 
     @property
@@ -200,12 +203,12 @@ class _Loop:
         if self.phase > self.position.phase:
             self.position.phase, self.position.phase_step = self.phase, 0
 
-    def step(self, feed: Feed, *, interrupted: bool) -> None:
+    def step(self, feed: Feed, interrupted: Callable[[], bool]) -> None:
         """Take one step and move `position` on."""
         recipe, position, world = self.recipe, self.position, self.world
         # Dropout is a function of the step, and of the process.
         torch.manual_seed((recipe.seed << 32) + (world.rank << 24) + position.step)
-        rate = learning_rate(recipe, position.step, self.done)
+        rate = learning_rate(recipe, position.step, self.done, position.rewarmed_at)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -214,7 +217,7 @@ class _Loop:
         waited = feed.waited - before
         seconds = self._clock.seconds if world.is_first else 0.0
         own = [*map(sum, zip(*(each.counts for each in batches), strict=True))]
-        *counts, stops, seconds = world.total([*own, float(interrupted), seconds])
+        *counts, stops, seconds = world.total([*own, float(interrupted()), seconds])
         figures = self._backward(batches, counts)
         norm = self._update()
         self._pending.append(torch.cat([figures, norm.reshape(1)]))
@@ -222,7 +225,8 @@ class _Loop:
         position.phase_step += 1
         position.tokens += int(counts[2])
         position.seconds = seconds
-        self.interrupted = stops > 0
+        # Several processes stop after the same step: the one after the signal.
+        self.interrupted = stops > 0 or (world.size == 1 and interrupted())
         self.last["learning_rate"] = rate
         self._waited += waited
 
@@ -320,7 +324,8 @@ class _Loop:
 
 
 def _counters(position: Position) -> dict[str, Any]:
-    return {key: value for key, value in vars(position).items() if key != "loss_scale"}
+    counters = ("step", "phase", "phase_step", "tokens", "seconds")
+    return {name: getattr(position, name) for name in counters}
 
 
 class _Clock:
@@ -334,7 +339,7 @@ class _Clock:
         return time.monotonic() - self._zero
 
 
-def _say_interrupted(loop: _Loop, out: Path) -> None:
+def _say_interrupted(loop: Loop, out: Path) -> None:
     if loop.done < 1:
         raise RunError(
             f"interrupted after step {loop.position.step}; a checkpoint of step "
@@ -344,7 +349,7 @@ def _say_interrupted(loop: _Loop, out: Path) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Any]:
+def _interruptible() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether SIGINT or SIGTERM came; a second one stops at once."""
     came: list[int] = []
 
@@ -375,7 +380,7 @@ def _bar(recipe: Recipe, position: Position, world: World) -> AbstractContextMan
     return progress("pretrain", (recipe.hours or 0) * 3600, "s", position.seconds)
 
 
-def _report(bar: Progress, loop: _Loop, before: float) -> None:
+def _report(bar: Progress, loop: Loop, before: float) -> None:
     recipe, position = loop.recipe, loop.position
     total = recipe.steps or recipe.tokens or (recipe.hours or 0) * 3600
     rate = position.tokens / max(position.seconds, 1e-9)

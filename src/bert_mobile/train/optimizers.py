@@ -23,9 +23,13 @@ MUON_SCALE = 0.2
 one learning rate then serves both."""
 
 
-def learning_rate(recipe: Recipe, step: int, done: float) -> float:
-    """Return the rate of a step: linear warm-up, plateau, linear decay to the end of the budget."""
-    warm = (step + 1) / recipe.warmup_steps if recipe.warmup_steps else 1.0
+def learning_rate(recipe: Recipe, step: int, done: float, rewarmed_at: int = 0) -> float:
+    """Return the rate of a step: linear warm-up, plateau, linear decay to the end of the budget.
+
+    `rewarmed_at` is the step from which the run went on with weights alone, 0 if it did not.
+    """
+    length = recipe.rewarm_steps if rewarmed_at else recipe.warmup_steps
+    warm = (step - rewarmed_at + 1) / length if length else 1.0
     left = max(0.0, 1.0 - done) / recipe.decay_share
     return recipe.learning_rate * min(1.0, warm) * min(1.0, left)
 

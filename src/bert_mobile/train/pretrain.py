@@ -6,7 +6,7 @@ OUT/checkpoints/                                                        see `sta
 """
 
 import platform
-import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
+from bert_mobile.carbon import EmissionSettings, settings_from_environment
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.examples import Batch, Corpus, PairSampler
 from bert_mobile.files import (
@@ -33,7 +34,8 @@ from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForPretraining
 from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 from bert_mobile.train import state
-from bert_mobile.train.devices import World, autocast, joined_world
+from bert_mobile.train.devices import World, autocast, hardware, joined_world
+from bert_mobile.train.emissions import Meter
 from bert_mobile.train.feed import Feed
 from bert_mobile.train.loop import Sitting, train
 from bert_mobile.train.objective import Objective
@@ -46,6 +48,9 @@ EVALUATION_SEED = 0
 """The held-out batches are the same for every run on a corpus."""
 
 RECIPE = "recipe.json"
+
+SECONDS_BETWEEN_PICTURES = 60
+"""A picture takes longer than a checkpoint of a small network."""
 
 
 @dataclass(frozen=True)
@@ -69,39 +74,40 @@ class PretrainReport:
 
 
 def pretrain(
-    recipe: Recipe, out: Path, *, resume: bool = False, sitting: Sitting | None = None
+    recipe: Recipe, out: Path, *, resume: bool | Path = False, sitting: Sitting | None = None
 ) -> PretrainReport:
     """Run a recipe, or go on with it, and leave a checkpoint that transformers reads in `out`.
 
-    Under `torchrun`, every process calls this, and the first one writes. Raises `InputError` where
-    `out` holds a run already and `resume` is false, or the recipe, corpus and starting checkpoint
-    do not fit together; `RunError` where the run cannot go on.
+    `resume` is whether to go on from the last good checkpoint in `out`, or the folder of weights
+    that another sitting of the same run left elsewhere. Under `torchrun`, every process calls this,
+    and the first one writes. Raises `InputError` where `out` holds a run already and `resume` is
+    not true, or the recipe, corpus and starting checkpoint do not fit together; `RunError` where
+    the run cannot go on.
     """
     refuse_foreign_folder(
         out, _is_run, inputs=[Path(p) for p in (recipe.corpus, recipe.initialize_from) if p]
     )
-    if not resume and (out / RECIPE).exists():
+    if resume is not True and (out / RECIPE).exists():
         raise InputError(
             f"{out} holds a run already", hint="go on with --resume auto, or give a new --out"
         )
-    sitting = sitting or Sitting()
+    settings = settings_from_environment()
     with joined_world() as world:
-        run = Pretraining(recipe, out, world, sitting)
+        run = Pretraining(recipe, out, world, sitting or Sitting())
         optimizers = make_optimizers(run.model, recipe)
-        found = state.resume(out, run.identity, run.model, optimizers) if resume else None
-        resumed_from = found.step if found else None
-        position = found or Position()
+        begun = run.begin(optimizers, resume=resume, settings=settings)
+        position = begun.position if begun else Position()
+        resumed_from = position.step if begun else None
         world.total([0.0])  # all have looked at what is there before the first one writes
         if not world.is_first:
-            metrics = train(run, recipe, optimizers, position, out, world, sitting)
+            metrics = run.train(optimizers, position)
             return PretrainReport(out, resumed_from, metrics, None, world.rank)
-        with held(out / state.CHECKPOINTS):
+        with held(out / state.CHECKPOINTS), run.meter:
             write_json(out / RECIPE, asdict(recipe))
-            metrics = train(run, recipe, optimizers, position, out, world, sitting)
+            metrics = run.train(optimizers, position)
             with averaged_weights(optimizers):
-                run.finish(metrics)
-    curve = draw_curve(out, f"{recipe.variant}, {out.name}")
-    return PretrainReport(out, resumed_from, metrics, curve)
+                run.finish(metrics, position)
+    return PretrainReport(out, resumed_from, metrics, run.draw())
 
 
 class Pretraining:
@@ -113,7 +119,7 @@ class Pretraining:
         self.tokenizer = Path(recipe.corpus)
         corpus = Corpus(self.tokenizer, "train")
         self.model = BertForPretraining(_shape(recipe, corpus)).to(world.device)
-        self.parents = _start(self.model, recipe)
+        self.parents: list[dict[str, Any]] = []
         self.parameters = list(self.model.parameters())
         objective: nn.Module = Objective(self.model, recipe)
         if world.device.type == "cuda":  # on processors the matrix products are nearly all there is
@@ -124,6 +130,38 @@ class Pretraining:
         self.held_out = _held_out(recipe)
         manifest = sha256(self.tokenizer / "manifest.json")
         self.identity = RunIdentity(recipe.fingerprint, manifest)
+        self.meter = Meter(EmissionSettings(), hardware=hardware(world.device))
+        self._drawn = time.monotonic()
+
+    def train(self, optimizers: Sequence[Optimizer], position: Position) -> dict[str, Any]:
+        """Run the loop to the end of the sitting and return the last metrics."""
+        return train(self, self.recipe, optimizers, position, self.out, self.world, self.sitting)
+
+    def begin(
+        self, optimizers: Sequence[Optimizer], *, resume: bool | Path, settings: EmissionSettings
+    ) -> state.Resumed | None:
+        """Load what the run goes on from, or else what the recipe starts it from."""
+        if isinstance(resume, Path):
+            begun: state.Resumed | None = state.go_on_from(resume, self.identity, self.model)
+        else:
+            found = resume and state.resume(self.out, self.identity, self.model, optimizers)
+            begun = found or None
+        record: dict[str, Any] = {}
+        if begun:
+            record = read_json(begun.folder / checkpoint.PROVENANCE, "a provenance record")
+        self.parents = record.get("parents", []) if begun else _start(self.model, self.recipe)
+        on_cuda = self.world.device.type == "cuda"
+        self.meter = Meter(
+            settings,
+            hardware=hardware(self.world.device),
+            devices=self.world.size * (1 if on_cuda else torch.get_num_threads()),
+            before=record.get("emissions"),
+        )
+        return begun
+
+    def draw(self) -> Path | None:
+        """Draw the curve of the run so far; None where matplotlib is missing."""
+        return draw_curve(self.out, f"{self.recipe.variant}, {self.out.name}")
 
     def feed(self, position: Position) -> Feed:
         """Return the batches of the phase from `position` on."""
@@ -158,17 +196,17 @@ class Pretraining:
 
     def save(self, position: Position, optimizers: Sequence[Optimizer]) -> None:
         """Write a checkpoint of the run."""
-        facts = self._facts({"step": position.step})
+        facts = self._facts({"step": position.step}, position)
         state.save(self.out, position, self.identity, self.model, optimizers, self.tokenizer, facts)
-        draw_curve(self.out, f"{self.recipe.variant}, {self.out.name}")
+        if time.monotonic() - self._drawn > SECONDS_BETWEEN_PICTURES:
+            self.draw()
+            self._drawn = time.monotonic()
 
-    def finish(self, metrics: dict[str, Any]) -> None:
+    def finish(self, metrics: dict[str, Any], position: Position) -> None:
         """Put the finished model into the run's folder itself, provenance last."""
         with atomic_folder(self.out / "finished") as scratch:
-            weights = self.model.to_huggingface()
-            checkpoint.write_checkpoint(
-                scratch, self.model.config, weights, self.tokenizer, self._facts(metrics)
-            )
+            weights, facts = self.model.to_huggingface(), self._facts(metrics, position)
+            checkpoint.write_checkpoint(scratch, self.model.config, weights, self.tokenizer, facts)
         (self.out / checkpoint.PROVENANCE).unlink(missing_ok=True)
         finished = self.out / "finished"
         for file in sorted(finished.iterdir(), key=lambda f: f.name == checkpoint.PROVENANCE):
@@ -206,15 +244,16 @@ class Pretraining:
                     hint="choose numbers that share the batch evenly",
                 )
 
-    def _facts(self, figures: dict[str, Any]) -> dict[str, Any]:
-        machine = torch.cuda.get_device_name() if self.world.device.type == "cuda" else _processor()
+    def _facts(self, figures: dict[str, Any], position: Position) -> dict[str, Any]:
         return {
             "kind": "pre-trained checkpoint",
             "parents": self.parents,
             "recipe": asdict(self.recipe),
             "corpus": {"manifest_sha256": self.identity.corpus},
             "figures": figures,
-            "hardware": machine,
+            "run": {**asdict(self.identity), "position": asdict(position)},
+            "emissions": self.meter.read(),
+            "hardware": hardware(self.world.device),
             "processes": self.world.size,
             "torch": torch.__version__,
             "python": platform.python_version(),
@@ -296,12 +335,3 @@ def _held_out(recipe: Recipe) -> PairSampler | None:
     smallest = min(phase.batch_size for phase in recipe.phases)
     sampler.batch_size = min(recipe.evaluation_batch_size or smallest, sampler.windows)
     return sampler
-
-
-def _processor() -> str:
-    """Return the processor's name as the system tells it."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return f"{line.split(':', 1)[1].strip()}, {torch.get_num_threads()} threads"
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"

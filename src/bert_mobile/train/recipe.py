@@ -74,6 +74,8 @@ class Recipe:
     """Peak, reached after the warm-up and held until the decay."""
     warmup_steps: int = 9_000
     """Steps over which the learning rate rises from 0."""
+    rewarm_steps: int = 100
+    """The same where a run goes on from weights alone, whose optimizer has forgotten everything."""
     decay_share: float = 1.0
     """Last part of the budget, over which the learning rate falls linearly to 0. 1 is BERT's decay
     from the start; less is a schedule of warm-up, plateau and decay."""
@@ -148,7 +150,13 @@ class Recipe:
         for name in ("evaluation_batch_size", "evaluation_sequence_length"):
             value = getattr(self, name)
             _require(value is None or value > 0, f"{name} is {value}, expected > 0")
-        for name in ("warmup_steps", "weight_decay", "next_sentence_weight", "z_loss_weight"):
+        for name in (
+            "warmup_steps",
+            "rewarm_steps",
+            "weight_decay",
+            "next_sentence_weight",
+            "z_loss_weight",
+        ):
             _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, expected >= 0")
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bert_mobile.errors import ArtifactError
 from bert_mobile.files import append_text, atomic_file
 
 METRICS, CURVE = "metrics.jsonl", "curve.png"
@@ -26,12 +27,31 @@ class Metrics:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's metrics; a last line cut short by a crash is passed over."""
+    """Return the lines of a run's metrics; a last line cut short by a crash is passed over.
+
+    Raises `ArtifactError` naming a line before it that is damaged.
+    """
     path = folder / METRICS
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_bytes().splitlines(keepends=True)
+    return [
+        _parsed(line, f"{path}, line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.endswith(b"\n")
+    ]
+
+
+def _parsed(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict) or "step" not in values:
+        raise ArtifactError(
+            f"{where} is no line of a run's metrics", hint="take the line out of the file"
+        )
+    return values
 
 
 def draw_curve(folder: Path, title: str) -> Path | None:

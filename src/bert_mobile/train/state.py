@@ -46,6 +46,9 @@ class Position:
     """Tokens read, padding not counted."""
     seconds: float = 0.0
     """Time the run has taken, all its sittings together."""
+    rewarmed_at: int = 0
+    """Step at which the optimizers began to remember: 0, or that of the weights alone from which
+    the run went on."""
     loss_scale: dict[str, Any] = field(default_factory=dict)
     """State of the scaler of float16 losses; empty in other precisions."""
 
@@ -56,6 +59,24 @@ class RunIdentity:
 
     recipe: str
     corpus: str
+
+    def refuse_another(self, record: Mapping[str, Any], where: Path) -> None:
+        """Raise `InputError` where `record` is that of a run with another recipe or corpus."""
+        for name, ours in asdict(self).items():
+            if record.get(name) != ours:
+                raise InputError(
+                    f"{where} was begun with another {name}, expected the same one",
+                    hint=f"resume with the {name} the run began with, or give a new --out",
+                )
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on."""
+
+    position: Position
+    folder: Path
+    """The checkpoint it goes on from."""
 
 
 def save(
@@ -68,14 +89,18 @@ def save(
     facts: Mapping[str, Any],
 ) -> None:
     """Write a checkpoint of the run and let go of all but the last two."""
-    folder = out / CHECKPOINTS / f"step-{position.step:08d}"
-    with atomic_folder(folder) as scratch:
+    with atomic_folder(folder_of(out, position.step)) as scratch:
         write_json(scratch / COUNTERS, {**asdict(position), **asdict(identity)})
         checkpoint.write_tensors(scratch / OPTIMIZER, _memories(model, optimizers))
         weights = model.to_huggingface()
         checkpoint.write_checkpoint(scratch, model.config, weights, tokenizer, facts)
     for old in saved(out)[:-KEPT]:
         shutil.rmtree(old)
+
+
+def folder_of(out: Path, step: int) -> Path:
+    """Return where the checkpoint of a step is."""
+    return out / CHECKPOINTS / f"step-{step:08d}"
 
 
 def saved(out: Path) -> list[Path]:
@@ -85,7 +110,7 @@ def saved(out: Path) -> list[Path]:
 
 def resume(
     out: Path, identity: RunIdentity, model: BertForPretraining, optimizers: Sequence[Optimizer]
-) -> Position | None:
+) -> Resumed | None:
     """Load the newest good checkpoint into `model` and `optimizers`; None where there is none.
 
     A damaged one is passed over with a `DamagedCheckpointWarning`. Raises `ArtifactError` where all
@@ -94,7 +119,7 @@ def resume(
     folders = saved(out)
     for folder in reversed(folders):
         try:
-            return _load(folder, identity, model, optimizers)
+            return Resumed(_load(folder, identity, model, optimizers), folder)
         except ArtifactError as error:
             warnings.warn(
                 f"{error.message}; trying the checkpoint before it",
@@ -109,6 +134,27 @@ def resume(
     return None
 
 
+def go_on_from(folder: Path, identity: RunIdentity, model: BertForPretraining) -> Resumed:
+    """Load the weights of a run into `model`, at the place in the run where they were saved.
+
+    What the optimizers remembered is not needed (and not there, in a published folder): they begin
+    anew, and the learning rate rises anew. Raises `ArtifactError` where the folder is damaged or
+    tells of no run, `InputError` where that is one with another recipe or corpus.
+    """
+    record = read_json(folder / checkpoint.PROVENANCE, "a provenance record").get("run")
+    if not isinstance(record, dict):
+        raise ArtifactError(
+            f"{folder} tells of no run to go on with, expected what `bert-mobile pretrain` wrote",
+            hint="name it as initialize_from in a recipe, to begin a new run with its weights",
+        )
+    identity.refuse_another(record, folder)
+    checkpoint.verify(folder, [checkpoint.WEIGHTS, "config.json"])
+    model.from_huggingface(checkpoint.read_weights(folder, BertConfig.read(folder)))
+    position = _position(record.get("position"), folder)
+    position.rewarmed_at = position.step
+    return Resumed(position, folder)
+
+
 def _load(
     folder: Path,
     identity: RunIdentity,
@@ -119,17 +165,25 @@ def _load(
         raise ArtifactError(f"{folder} has no {checkpoint.PROVENANCE}", hint="delete it")
     checkpoint.verify(folder, [COUNTERS, OPTIMIZER, checkpoint.WEIGHTS, "config.json"])
     counters = read_json(folder / COUNTERS, "the counters of a training run")
-    began = RunIdentity(counters.pop("recipe"), counters.pop("corpus"))
-    for name in ("recipe", "corpus"):
-        if getattr(began, name) != getattr(identity, name):
-            raise InputError(
-                f"{folder.parent.parent} was begun with another {name}, expected the same one",
-                hint=f"resume with the {name} the run began with, or give a new --out",
-            )
-    weights = checkpoint.read_weights(folder, BertConfig.read(folder))
-    model.from_huggingface(weights)
+    identity.refuse_another(counters, folder.parent.parent)
+    position = _position({k: v for k, v in counters.items() if k not in asdict(identity)}, folder)
+    model.from_huggingface(checkpoint.read_weights(folder, BertConfig.read(folder)))
     _remember(model, optimizers, load_file(folder / OPTIMIZER))
-    return Position(**counters)
+    return position
+
+
+def _position(counters: Any, where: Path) -> Position:
+    """Read the counters of a run; raises `ArtifactError` where they are none."""
+    try:
+        position = Position(**counters)
+        sound = all(value >= 0 for value in vars(position).values() if not isinstance(value, dict))
+    except TypeError:
+        sound = False
+    if not sound:
+        raise ArtifactError(
+            f"{where} holds no counters of a training run", hint="the folder is damaged"
+        )
+    return position
 
 
 def _memories(

@@ -1,0 +1,118 @@
+"""Commands that measure speed: bench pretrain."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bert_mobile.cli.output import PATH, as_json, example, show, table
+from bert_mobile.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from bert_mobile.evaluate.benchmark import BenchmarkReport, CostCard
+
+
+@click.group("bench", epilog=example("bert-mobile bench pretrain --corpus corpus"))
+def bench() -> None:
+    """Measure speed on this machine, beside others in the same run."""
+
+
+@bench.command(
+    "pretrain",
+    epilog=example(
+        "bert-mobile bench pretrain --corpus corpus", "bert-mobile bench pretrain recipes/tiny.toml"
+    ),
+)
+@click.argument("recipe", type=PATH, required=False, metavar="[RECIPE]")
+@click.option("--corpus", help="A built corpus, in place of the recipe's.")
+@click.option("--variant", type=click.Choice([*VARIANTS]), show_default="the recipe's, or mobile")
+@click.option(
+    "--sequence-length", type=click.IntRange(min=1), metavar="N",
+    show_default="of the recipe's first phase, or 128",
+)  # fmt: skip
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), metavar="N",
+    show_default="the phase's, or 256 on a GPU and 32 elsewhere", help="Pairs of a step.",
+)  # fmt: skip
+@click.option("--masking-rate", type=float, show_default="the phase's, or 0.15")
+@click.option(
+    "--precision", type=click.Choice(["auto", "bf16", "fp16", "fp32"]),
+    show_default="the recipe's, or auto",
+)  # fmt: skip
+@click.option(
+    "--steps", type=click.IntRange(min=1), metavar="N", show_default="100 on a GPU, 10 elsewhere",
+    help="Timed steps of a round.",
+)  # fmt: skip
+@click.option(
+    "--rounds", default=3, show_default=True, type=click.IntRange(min=1), metavar="N",
+    help="Turns that each has.",
+)  # fmt: skip
+@click.option("--no-transformers", is_flag=True, help="Measure bert-mobile only.")
+@as_json
+def pretrain(
+    recipe: Path | None,
+    corpus: str | None,
+    variant: str | None,
+    sequence_length: int | None,
+    batch_size: int | None,
+    masking_rate: float | None,
+    precision: str | None,
+    steps: int | None,
+    rounds: int,
+    no_transformers: bool,
+    as_json: bool,
+) -> None:
+    """Tokens a second of pre-training, beside the transformers Trainer on the same batches.
+
+    Both train the same network from the same weights, each in a process of its own, in turns. From
+    a recipe, its first phase is measured.
+    """
+    from bert_mobile.evaluate.benchmark import benchmark, benchmark_recipe, cost_card, course_of
+
+    settings = benchmark_recipe(
+        recipe,
+        corpus=corpus,
+        variant=variant,
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        masking_rate=masking_rate,
+        precision=precision,
+    )
+    card = cost_card(settings)
+    if not as_json:
+        click.echo(_shown(card) + "\n")
+    course = course_of(settings, steps=steps, rounds=rounds)
+    report = benchmark(course, card, with_transformers=not no_transformers)
+    if as_json:
+        show(report.to_json())
+        return
+    click.echo(_results(report))
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _shown(card: "CostCard") -> str:
+    rows = asdict(card) | {
+        "flop_per_token": f"{card.flop_per_token / 1e6:,.1f} M",
+        "peak_flop_per_second": f"{card.peak_flop_per_second / 1e12:,.3f} T, measured",
+        "versions": ", ".join(f"{name} {number}" for name, number in card.versions.items()),
+    }
+    return table(((name.replace("_", " "), str(value)) for name, value in rows.items()), ("", ""))
+
+
+def _results(report: "BenchmarkReport") -> str:
+    heads = ("", "tokens/s", "slowest", "fastest", "utilisation", "waiting for data", "ours is")
+    rows = [
+        (
+            each.name,
+            round(each.tokens_per_second),
+            round(each.slowest),
+            round(each.fastest),
+            f"{each.utilisation:.1%}",
+            None if each.waiting_for_data is None else f"{each.waiting_for_data:.2%}",
+            f"{report.ratios[each.name]:.2f} ×" if each.name in report.ratios else "",
+        )
+        for each in report.results
+    ]
+    return table(rows, heads)
