@@ -2,15 +2,19 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from bert_mobile.errors import InputError
 from bert_mobile.train.recipe import Phase, read_recipe
+from bert_mobile.train.sweep import read_sweep
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "recipes").rglob("*.toml"))
+FILES = sorted((ROOT / "recipes").rglob("*.toml"))
+SWEEPS = [path for path in FILES if "baseline" in tomllib.loads(path.read_text(encoding="utf-8"))]
+RECIPES = [path for path in FILES if path not in SWEEPS]
 
 GOOD = """
 corpus = "corpus"
@@ -112,14 +116,30 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, write):
         read_recipe(path)
 
 
-def test_there_are_recipes():
+def test_there_are_recipes_and_sweeps():
     assert RECIPES
+    assert SWEEPS
+
+
+def assert_its_first_line_runs(path, command):
+    program, *words = shlex.split(path.read_text(encoding="utf-8").splitlines()[0].lstrip("# "))
+    assert program == "bert-mobile"
+    assert words[0] == command
+    assert (ROOT / words[1]).samefile(path)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_published_recipes_are_valid_and_begin_with_their_command(path):
     assert read_recipe(path).phases
-    program, *words = shlex.split(path.read_text(encoding="utf-8").splitlines()[0].lstrip("# "))
-    assert program == "bert-mobile"
-    assert words[0] == "pretrain"
-    assert (ROOT / words[1]).samefile(path)
+    assert_its_first_line_runs(path, "pretrain")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
+def test_published_sweeps_are_valid_and_begin_with_their_command(path):
+    runs = read_sweep(path)
+    assert sum(not run.changes for run in runs) > 1  # the baseline's noise is known
+    judged = ("evaluation_batches", "evaluation_batch_size", "evaluation_sequence_length")
+    same = {tuple(getattr(run.recipe, name) for name in judged) for run in runs}
+    assert len(same) == 1
+    assert None not in same.pop()
+    assert_its_first_line_runs(path, "sweep")

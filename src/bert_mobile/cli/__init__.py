@@ -18,6 +18,7 @@ from bert_mobile.cli.benching import bench
 from bert_mobile.cli.corpora import corpus, tokenizer
 from bert_mobile.cli.judging import emissions, evaluate, models
 from bert_mobile.cli.making import convert, grow, pretrain, quantize
+from bert_mobile.cli.sweeping import sweep
 from bert_mobile.errors import BertMobileError
 
 INTERRUPTED = 130
@@ -52,6 +53,7 @@ COMMANDS: Sequence[click.Command] = (
     tokenizer,
     grow,
     pretrain,
+    sweep,
     quantize,
     convert,
     evaluate,

@@ -63,6 +63,10 @@ class Sitting:
             )
 
 
+class DivergedError(RunError):
+    """The loss is no number any more: the recipe's doing, not the machine's."""
+
+
 class Purpose(Protocol):
     """What the loop is run for."""
 
@@ -252,7 +256,7 @@ class Loop:
     def look(self) -> None:
         """Fetch the figures of all steps since the last look.
 
-        Raises `RunError` naming the first step of which they are no numbers.
+        Raises `DivergedError` naming the first step of which they are no numbers.
         """
         if not self._pending:
             return
@@ -263,7 +267,7 @@ class Loop:
         watched = 1 if self._scaler.is_enabled() else len(FIGURES)
         for step, row in enumerate(rows, first):
             if not all(abs(value) < float("inf") for value in row[:watched]):
-                raise RunError(
+                raise DivergedError(
                     f"the loss is {row[0]} and the gradient's norm {row[-1]} at step {step}; "
                     f"the last checkpoint is of step {self.saved_step}",
                     hint="begin a new run with initialize_from = that checkpoint, and a lower "

@@ -275,7 +275,8 @@ def _shape(recipe: Recipe, corpus: Corpus) -> BertConfig:
         hidden_dropout_prob=recipe.dropout,
         attention_probs_dropout_prob=recipe.dropout,
     )
-    longest = max(phase.sequence_length for phase in recipe.phases)
+    asked = recipe.evaluation_sequence_length or 0
+    longest = max(asked, *(phase.sequence_length for phase in recipe.phases))
     if longest > config.max_position_embeddings:
         raise InputError(
             f"sequence_length {longest} is longer than the {config.max_position_embeddings} "
@@ -324,12 +325,13 @@ def _held_out(recipe: Recipe) -> PairSampler | None:
     corpus = Corpus(Path(recipe.corpus), "held_out")
     if len(corpus.documents) < 3:
         return None
+    longest = max(phase.sequence_length for phase in recipe.phases)
     sampler = PairSampler(
         corpus,
         seed=EVALUATION_SEED,
-        sequence_length=max(phase.sequence_length for phase in recipe.phases),
+        sequence_length=recipe.evaluation_sequence_length or longest,
         batch_size=1,
     )
     smallest = min(phase.batch_size for phase in recipe.phases)
-    sampler.batch_size = min(smallest, sampler.windows)
+    sampler.batch_size = min(recipe.evaluation_batch_size or smallest, sampler.windows)
     return sampler

@@ -19,7 +19,15 @@ from bert_mobile.variants import VARIANTS
 
 Section = TypeVar("Section")
 
-_SHAPELESS = ("corpus", "log_every", "evaluate_every", "evaluation_batches", "save_every")
+_SHAPELESS = (
+    "corpus",
+    "log_every",
+    "evaluate_every",
+    "evaluation_batches",
+    "evaluation_batch_size",
+    "evaluation_sequence_length",
+    "save_every",
+)
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 OPTIMIZERS = ("adamw", "muon")
 OBJECTIVES = ("masked", "all")
@@ -102,6 +110,11 @@ class Recipe:
     """Steps between two looks at the held-out split."""
     evaluation_batches: int = 20
     """Batches of each such look, always the same ones."""
+    evaluation_batch_size: int | None = None
+    """Pairs in each; by default the smallest of the phases' batches. Runs that differ there are
+    compared on the same pairs only where this and the next are given."""
+    evaluation_sequence_length: int | None = None
+    """Tokens of each pair; by default those of the longest phase."""
     save_every: int = 500
     """Steps between two checkpoints; the last two are kept."""
 
@@ -134,6 +147,9 @@ class Recipe:
             _require(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}, expected < 1")
         for name in ("log_every", "evaluate_every", "evaluation_batches", "save_every"):
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, expected > 0")
+        for name in ("evaluation_batch_size", "evaluation_sequence_length"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"{name} is {value}, expected > 0")
         for name in (
             "warmup_steps",
             "rewarm_steps",
@@ -160,22 +176,32 @@ def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     A change of one budget field replaces the file's budget. Raises `InputError` naming the field
     where the file is missing, is no TOML, or does not make a recipe.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}", hint="give a recipe file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is no TOML: {error}", hint="compare with recipes/") from error
+    raw = read_toml(path)
     budgets = {"steps", "tokens", "hours"}
     wanted = {key: value for key, value in (changes or {}).items() if value is not None}
     if budgets & wanted.keys():
         raw = {key: value for key, value in raw.items() if key not in budgets}
     raw.update(wanted)
-    phases = raw.pop("phases", [])
+    return recipe_of(raw, str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file. Raises `InputError` where it is missing or no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}", hint="give a recipe file") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is no TOML: {error}", hint="compare with recipes/") from error
+
+
+def recipe_of(raw: Mapping[str, Any], where: str) -> Recipe:
+    """Make a recipe of a TOML table. Raises `InputError` naming the field, and `where` it is."""
+    phases = raw.get("phases", [])
     if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
-        raise InputError(f"{path}: phases is no list of tables", hint="write [[phases]]")
-    raw["phases"] = tuple(_section(Phase, phase, f"{path}, phases") for phase in phases)
-    return _section(Recipe, raw, str(path))
+        raise InputError(f"{where}: phases is no list of tables", hint="write [[phases]]")
+    made = tuple(_section(Phase, phase, f"{where}, phases") for phase in phases)
+    return _section(Recipe, {**raw, "phases": made}, where)
 
 
 def _section(kind: type[Section], raw: Mapping[str, Any], where: str) -> Section:
@@ -191,7 +217,11 @@ def _section(kind: type[Section], raw: Mapping[str, Any], where: str) -> Section
     missing = [name for name in required if name not in raw]
     if missing:
         raise InputError(f"{where}: {missing[0]} is missing", hint="compare with recipes/")
-    return kind(**{name: _typed(value, hints[name], name, where) for name, value in raw.items()})
+    typed = {name: _typed(value, hints[name], name, where) for name, value in raw.items()}
+    try:
+        return kind(**typed)
+    except InputError as error:
+        raise InputError(f"{where}: {error.message}", hint=error.hint) from error
 
 
 def _typed(value: Any, hint: Any, name: str, where: str) -> Any:
