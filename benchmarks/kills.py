@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--save-every", type=int, default=5)
     parser.add_argument("--longest", type=float, default=3.0, help="seconds of training")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -67,14 +68,11 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     )
     recipe.write_text(text)
     began = time.monotonic()
-    start(recipe, folder / "whole").wait()
+    finish(start(recipe, folder / "whole", options))
     undisturbed = time.monotonic() - began
     chance = random.Random(options.seed)
     fates = [kill(recipe, folder / "killed", chance, options) for _ in range(options.kills)]
-    last = start(recipe, folder / "killed")
-    complaints = last.communicate()[1]
-    if last.returncode:
-        sys.exit(f"the run did not end: {complaints}")
+    finish(start(recipe, folder / "killed", options))
     digests = [digest(folder / name) for name in ("whole", "killed")]
     return {
         "kills": options.kills,
@@ -90,11 +88,18 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, object]:
     }
 
 
-def start(recipe: Path, out: Path) -> subprocess.Popen[str]:
+def finish(run: "subprocess.Popen[str]") -> None:
+    """Wait for the end of a run; give up where it is not a good one."""
+    complaints = run.communicate()[1]
+    if run.returncode:
+        sys.exit(f"the run did not end: {complaints}")
+
+
+def start(recipe: Path, out: Path, options: argparse.Namespace) -> "subprocess.Popen[str]":
     """Begin the run, or go on with it."""
     command = [sys.executable, "-m", "bert_mobile", "pretrain", str(recipe), "--out", str(out)]
     return subprocess.Popen(
-        [*command, "--resume", "auto"],
+        [*command, "--resume", "auto", "--workers", str(options.workers)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -105,25 +110,33 @@ def kill(
     recipe: Path, out: Path, chance: random.Random, options: argparse.Namespace
 ) -> dict[str, object]:
     """Start the run and kill it at a random moment of its training; tell what is left."""
-    before = last_step(out)
-    run = start(recipe, out)
+    before, parts = last_step(out), unfinished(out)
+    run = start(recipe, out, options)
     # A resumed run first cuts its metrics back to the checkpoint, which counts as a beginning too.
     while run.poll() is None and last_step(out) == before:
         time.sleep(0.01)
     time.sleep(chance.uniform(0, options.longest))
     ended = run.poll() is not None
     run.send_signal(signal.SIGKILL)
-    run.wait()
+    if ended:
+        finish(run)
+    run.communicate()
     step, saved = last_step(out), last_saved(out)
     fate = {
         "step": None if step == before else step,
         "saved": saved,
         "lost": max(0, (step or 0) - saved),
-        "while_saving": bool(list(out.glob("checkpoints/.step-*.part"))),
+        "while_saving": bool(unfinished(out) - parts),
         "ended": ended,
     }
     print(f"killed at step {step}, saved {saved}{', while saving' * bool(fate['while_saving'])}")
     return fate
+
+
+def unfinished(out: Path) -> set[tuple[str, int]]:
+    """Return the checkpoints that a kill left half-written."""
+    found = out.glob("checkpoints/.step-*.part")
+    return {(path.name, path.stat().st_mtime_ns) for path in found}
 
 
 def last_step(out: Path) -> int | None:

@@ -6,6 +6,7 @@ place of another, a crash between the two renames leaves the old one as `.NAME.o
 attempt puts it back first.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -116,7 +117,8 @@ def refuse_nested(path: Path, inputs: Iterable[Path]) -> None:
 def held(folder: Path) -> Iterator[None]:
     """Keep other programs that ask for the same from writing to `folder` inside the block.
 
-    The lock goes with the process, however it ends. Raises `InputError` where another one has it.
+    The lock goes with the process, however it ends, and is not shared by its children. Raises
+    `InputError` where another one has it.
     """
     try:
         import fcntl
@@ -128,12 +130,14 @@ def held(folder: Path) -> Iterator[None]:
         lock = (folder / ".lock").open("w")
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another program is writing to {folder} at this moment",
-                hint="wait for it, stop it, or give another --out",
-            ) from None
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise InputError(
+                    f"another program is writing to {folder} at this moment",
+                    hint="wait for it, stop it, or give another --out",
+                ) from None
+            # else: a file system that knows no locks
         yield
 
 

@@ -31,10 +31,10 @@ from bert_mobile.evaluate.contestants import (
 )
 from bert_mobile.model.config import BertConfig
 from bert_mobile.train.devices import World
-from bert_mobile.train.loop import Sitting
 from bert_mobile.train.objective import NO_TARGET
 from bert_mobile.train.pretrain import Pretraining
 from bert_mobile.train.recipe import Phase, Recipe
+from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
 
 LENGTH, ROWS = 32, 4
@@ -228,8 +228,8 @@ def test_a_recipe_gives_its_first_phase(tiny_corpus, tmp_path):
         (("nowhere.toml",), "nowhere.toml cannot be read", "give a recipe file"),
         (("--corpus", "nowhere"), "manifest.json does not exist", ""),
         (("--corpus", "c", "--rounds", "0"), "0 is not in the range", "bert-mobile bench pretrain"),
-        (("--corpus", "c", "--masking-rate", "2"), "masking_rate is 2", "BERT uses 0.15"),
-        (("--corpus", "c", "--sequence-length", "8"), "sequence_length is 8", "the family is"),
+        (("--corpus", "c", "--masking-rate", "2"), "masking_rate is 2", "correct the"),
+        (("--corpus", "c", "--sequence-length", "8"), "sequence_length is 8", "correct the"),
         (("--corpus", "c", "--batch-size", "999999"), "fewer than a batch", "build the corpus"),
     ],
 )

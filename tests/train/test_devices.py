@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from bert_mobile.train import devices
-from bert_mobile.train.loop import Sitting
 from bert_mobile.train.pretrain import pretrain
 from bert_mobile.train.record import read_metrics
+from bert_mobile.train.sitting import Sitting
 from tests.train.test_pretrain import as_toml
 
 ROOT = Path(__file__).parents[2]

@@ -1,11 +1,17 @@
-"""Budgets, phases and options of a sitting: what needs no run on disk."""
+"""Budgets, phases, options of a sitting, divergence: what needs no run on disk."""
 
 import pytest
+import torch
 
 from bert_mobile.errors import InputError
-from bert_mobile.train.loop import Sitting, fraction_done, phase_at
+from bert_mobile.train.devices import World
+from bert_mobile.train.loop import MOST_SKIPPED, DivergedError, Loop, fraction_done, phase_at
+from bert_mobile.train.optimizers import make_optimizers
 from bert_mobile.train.recipe import Phase
+from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
+
+ALONE = World(0, 1, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -32,3 +38,51 @@ def test_phases_switch_at_their_shares(recipe):
 def test_impossible_sittings_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
         Sitting(**options)
+
+
+class Trained:
+    """A purpose of one matrix for each optimizer."""
+
+    def __init__(self):
+        self.model = torch.nn.ModuleDict(
+            {"layers": torch.nn.ModuleList([torch.nn.Linear(4, 4)]), "head": torch.nn.Linear(4, 4)}
+        )
+        self.model["layers"].append(torch.nn.Linear(4, 4))
+        self.parameters = list(self.model.parameters())
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_an_overflow_of_float16_leaves_all_weights_and_all_memories(recipe, bad):
+    """One optimizer's gradients overflow; clipping has to do with all of them."""
+    purpose, settings = Trained(), recipe(optimizer="muon")
+    optimizers = make_optimizers(purpose.model, settings)
+    assert len(optimizers) == 2
+    loop = Loop(purpose, settings, optimizers, Position(), ALONE, Sitting())
+    loop._scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    loop._scaler.scale(torch.zeros(1))  # it begins with the first loss
+    before = [parameter.detach().clone() for parameter in purpose.parameters]
+    for gradient in (bad, 1.0):
+        for parameter in purpose.parameters:
+            parameter.grad = torch.full_like(parameter, 8.0)
+        purpose.model["head"].weight.grad[0, 0] = 8 * gradient
+        loop._update()
+        same = [torch.equal(*pair) for pair in zip(before, purpose.parameters, strict=True)]
+        assert all(same) if gradient is bad else not any(same)
+        assert all(parameter.isfinite().all() for parameter in purpose.parameters)
+    assert loop._scaler.get_scale() == 4.0  # halved once
+
+
+def test_float16_that_overflows_for_ever_is_divergence(recipe):
+    loop = Loop(Trained(), recipe(), [], Position(), ALONE, Sitting())
+    loop._scaler = torch.amp.GradScaler("cpu")
+    infinite = [3.0, 2.0, 1.0, float("inf")]
+    for step in range(MOST_SKIPPED - 1):
+        loop._refuse_divergence(step, infinite)
+    with pytest.raises(DivergedError, match="at step 99; no checkpoint was saved yet"):
+        loop._refuse_divergence(99, infinite)
+
+
+def test_without_a_scaler_an_infinite_norm_is_divergence_at_once(recipe):
+    loop = Loop(Trained(), recipe(), [], Position(), ALONE, Sitting())
+    with pytest.raises(DivergedError, match="the gradient's norm inf at step 5"):
+        loop._refuse_divergence(5, [3.0, 2.0, 1.0, float("inf")])

@@ -39,6 +39,12 @@ def test_a_plateau_is_held_until_the_decay(recipe, done, expected):
     assert learning_rate(settings, 100, done) == pytest.approx(expected)
 
 
+def test_going_on_from_weights_alone_rises_again_but_not_above_the_runs_own_warm_up(recipe):
+    settings = recipe(learning_rate=1.0, warmup_steps=100, rewarm_steps=10, decay_share=0.1)
+    rates = [learning_rate(settings, step, 0.0, 50) for step in (50, 54, 69, 199)]
+    assert rates == pytest.approx([0.1, 0.5, 0.7, 1.0])
+
+
 def test_vectors_do_not_decay(recipe):
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4))
     [optimizer] = make_optimizers(model, recipe(weight_decay=0.5))

@@ -19,16 +19,16 @@ from transformers import pipeline
 from bert_mobile.carbon import EmissionSettings
 from bert_mobile.corpus import build_corpus
 from bert_mobile.errors import ArtifactError, InputError, RunError
-from bert_mobile.files import held, sha256
+from bert_mobile.files import sha256
 from bert_mobile.train import state
 from bert_mobile.train.devices import World
 from bert_mobile.train.feed import Feed
-from bert_mobile.train.loop import Sitting
 from bert_mobile.train.objective import Objective
 from bert_mobile.train.pretrain import Pretraining, pretrain
 from bert_mobile.train.recipe import Phase, Recipe
 from bert_mobile.train.record import read_metrics
-from bert_mobile.train.state import DamagedCheckpointWarning
+from bert_mobile.train.sitting import Sitting
+from bert_mobile.train.state import DamagedCheckpointWarning, Position
 
 ROOT = Path(__file__).parents[2]
 ALONE = World(0, 1, torch.device("cpu"))
@@ -53,6 +53,18 @@ def write_half(path, tensors, **options):
 
 checkpoint.write_tensors = write_half
 main(["pretrain", recipe, "--out", out])
+"""
+
+HOLDING = """
+import multiprocessing, sys, time
+from pathlib import Path
+from bert_mobile.files import held
+
+with held(Path(sys.argv[1])):
+    # A child that outlives its killed parent, as batch makers do for a moment, has no lock.
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True).start()
+    print("held", flush=True)
+    time.sleep(60)
 """
 
 INTERRUPTED_RUN = """
@@ -305,6 +317,40 @@ def test_a_run_goes_on_elsewhere_from_its_weights_alone(recipe, tmp_path):
         pretrain(settings, tmp_path / "there", resume=published)
 
 
+def test_a_run_from_weights_alone_that_is_killed_goes_on_with_auto(
+    recipe, finished, tmp_path, monkeypatch
+):
+    settings = recipe()
+    with monkeypatch.context() as patch:
+        stop_after(patch, 0, crash)
+        patch.setattr("bert_mobile.train.state._position", at_step_six)
+        with pytest.raises(RuntimeError, match="the power went"):
+            pretrain(settings, tmp_path / "run", resume=finished)
+    assert checkpoints(tmp_path / "run") == ["step-00000006"]
+    assert pretrain(settings, tmp_path / "run", resume=True).resumed_from == 6
+
+
+def at_step_six(_counters, _where):
+    return Position(step=6, phase_step=6, tokens=100)
+
+
+def test_a_folder_that_a_run_was_killed_in_as_it_began_is_taken(recipe, finished, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / ".recipe.json.part").write_text("{")
+    assert pretrain(recipe(), tmp_path / "run", resume=True).resumed_from is None
+    assert_same_weights(tmp_path / "run", finished)
+
+
+def test_what_crashes_left_is_deleted(recipe, broken_off):
+    leftover = broken_off / "checkpoints" / ".step-00000007.part"
+    leftover.mkdir()
+    (broken_off / "checkpoints" / "step-00000008" / "model.safetensors").unlink()
+    with pytest.warns(DamagedCheckpointWarning):
+        pretrain(recipe(), broken_off, resume=True, sitting=Sitting(minutes=1e-9))
+    assert not leftover.exists()
+    assert checkpoints(broken_off) == ["step-00000004", "step-00000005"]
+
+
 def test_weights_that_are_damaged_or_tell_of_no_run_are_refused(
     recipe, finished, tiny_checkpoint, tmp_path
 ):
@@ -412,8 +458,18 @@ def test_a_full_disk_leaves_the_older_checkpoint(recipe, finished, tmp_path, mon
 
 
 def test_a_second_run_in_the_same_folder_is_refused(recipe, broken_off):
-    with held(broken_off / "checkpoints"), pytest.raises(InputError, match="another program is"):
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(broken_off / "checkpoints")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(InputError, match="another program is"):
         pretrain(recipe(), broken_off, resume=True)
+    other.kill()
+    other.wait()  # not for the end of its output, which its child has too
+    assert pretrain(recipe(), broken_off, resume=True).resumed_from == 8
 
 
 def test_a_corpus_smaller_than_a_batch_is_refused(recipe, tmp_path):

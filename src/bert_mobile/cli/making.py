@@ -83,7 +83,7 @@ def grow(
     help="Go through each batch in N parts: for less memory.",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(min=0), show_default="4 for each GPU, else 0",
+    "--workers", type=click.IntRange(min=0), show_default="up to 4 for each GPU, else 0",
     help="Processes that make batches.",
 )  # fmt: skip
 @as_json
@@ -108,8 +108,8 @@ def pretrain(
 
     changes = {"corpus": corpus, "steps": steps, "tokens": tokens, "hours": hours}
     settings = read_recipe(recipe, changes)
-    from bert_mobile.train.loop import Sitting
     from bert_mobile.train.pretrain import pretrain as run
+    from bert_mobile.train.sitting import Sitting
 
     sitting = Sitting(accumulation=accumulate, workers=workers, minutes=minutes)
     target = out or Path("runs") / recipe.stem

@@ -238,7 +238,7 @@ def benchmark(course: Course, card: CostCard, *, with_transformers: bool = True)
 
     Raises `RunError` where our own contestant is lost; another one is left out with a note.
     """
-    names, notes = [OURS], []
+    names, notes = [OURS], _differences(course.recipe)
     absent = [name for name in ("transformers", "accelerate") if find_spec(name) is None]
     if with_transformers and absent:
         notes.append(f"no comparison: {absent[0]} is not installed; pip install {absent[0]}")
@@ -321,6 +321,18 @@ def _contestants(names: Sequence[str], course: Course) -> Iterator[list[_Contest
             each.process.terminate()
         for each in started:
             each.process.join()
+
+
+def _differences(recipe: Recipe) -> list[str]:
+    """Return what a recipe asks of ours that the Trainer does not do."""
+    plain = {"optimizer": "adamw", "z_loss_weight": 0.0, "average_decay": 0.0}
+    plain |= {"next_sentence_weight": 1.0}
+    asked = [name for name, usual in plain.items() if getattr(recipe, name) != usual]
+    return (
+        [f"ours alone has {', '.join(f'{n} = {getattr(recipe, n)}' for n in asked)}"]
+        if asked
+        else []
+    )
 
 
 def _judged(

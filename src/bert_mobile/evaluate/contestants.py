@@ -25,11 +25,12 @@ from bert_mobile.errors import BertMobileError, RunError
 from bert_mobile.model.names import TIED
 from bert_mobile.train.devices import World, computing_type, hold_memory
 from bert_mobile.train.feed import Feed
-from bert_mobile.train.loop import Loop, Sitting
+from bert_mobile.train.loop import Loop
 from bert_mobile.train.objective import NO_TARGET, MicroBatch, Objective
 from bert_mobile.train.optimizers import make_optimizers
 from bert_mobile.train.pretrain import Pretraining
 from bert_mobile.train.recipe import Recipe
+from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
 
 OURS, TRAINER, COMPILED_TRAINER = "bert-mobile", "transformers", "transformers, compiled"

@@ -100,6 +100,11 @@ def _is_communication(error: Exception) -> bool:
     return any(word in str(error) for word in ("gloo", "NCCL", "Connection closed", "peer"))
 
 
+def local_processes() -> int:
+    """Return how many processes of the run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context that the forward pass of a precision runs in."""
     if scales_loss(precision, device):

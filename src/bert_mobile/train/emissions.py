@@ -36,7 +36,8 @@ class Meter:
     """Counts hours, energy and kg CO2eq from beginning to end of a `with` block.
 
     `hardware` is the device's name as the system tells it; `devices` the number of GPUs, or of a
-    processor's threads, in the whole run. `before` is what the last `read` of the sitting before
+    processor's threads, in the whole run, of which `devices_here` are on this machine, whose
+    counters alone are read. `before` is what the last `read` of the sitting before
     returned. Raises `ArtifactError` where `before` is something else.
     """
 
@@ -46,11 +47,13 @@ class Meter:
         *,
         hardware: str,
         devices: int = 1,
+        devices_here: int | None = None,
         before: Mapping[str, Any] | None = None,
     ) -> None:
         self._settings, self._hardware, self._devices = settings, hardware, devices
         self._before = _checked(before)
-        gpus = {GPU: devices, PROCESSOR: None}.get(recognise(hardware)[0])
+        self._devices_here = devices if devices_here is None else devices_here
+        gpus = {GPU: self._devices_here, PROCESSOR: None}.get(recognise(hardware)[0])
         self._reader = PowerReader(iso3=find_region(settings.region).iso3, gpus=gpus)
         self._began: float | None = None
         self._ended: float | None = None
@@ -82,6 +85,8 @@ class Meter:
         parts = self._reader.read()
         measured = any(part.measured for part in parts)
         reason = self._reader.reason or (None if measured else "the energy counters stand still")
+        if measured and self._devices_here < self._devices:
+            reason = f"measured are {self._devices_here} of {self._devices} devices: this machine's"
         return {
             "hours": self._before["hours"] + hours,
             "sittings": self._before["sittings"] + (self._began is not None),

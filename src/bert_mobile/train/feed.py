@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from multiprocessing import get_all_start_methods
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bert_mobile.errors import RunError
 from bert_mobile.examples import Batch, PairSampler
-from bert_mobile.train.devices import World
+from bert_mobile.train.devices import World, local_processes
 from bert_mobile.train.objective import NO_TARGET, MicroBatch
 
 AHEAD = 8
@@ -61,7 +61,7 @@ class Feed:
             pin_memory=world.device.type == "cuda",
             **options,
         )
-        self._device = world.device
+        self._device, self._workers = world.device, count
         self._batches: Iterator[list[MicroBatch]] | None = None
         self.waited = 0.0
         """Seconds that the network has waited for data."""
@@ -71,9 +71,19 @@ class Feed:
         self._batches = iter(self._loader)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """End the processes: the loader ends them when nothing refers to them any more."""
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the processes: the loader ends them when nothing refers to them any more.
+
+        PyTorch tells of a lost one by an error in whatever the program is doing at that moment.
+        """
         self._batches = None
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            raise _lost(error) from error
 
     def next(self) -> list[MicroBatch]:
         """Return the next step's micro-batches. Raises `RunError` where a worker is lost."""
@@ -82,13 +92,10 @@ class Feed:
         began = time.perf_counter()
         try:
             batches = next(self._batches)
-        except (RuntimeError, OSError, EOFError) as error:
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+        except (ConnectionError, EOFError, FileNotFoundError) as error:  # its batch is lost with it
+            if not self._workers:
                 raise
-            raise RunError(
-                f"a process that makes batches is lost: {str(error).splitlines()[0]}",
-                hint="go on with the same command and --resume auto",
-            ) from error
+            raise _lost(error) from error
         self.waited += time.perf_counter() - began
         return [self._moved(each) for each in batches]
 
@@ -101,13 +108,10 @@ class Feed:
 
 def default_workers(world: World) -> int:
     """Return how many processes make the batches of this one."""
-    if world.device.type != "cuda" or not _can_fork():
+    if world.device.type != "cuda" or sys.platform != "linux":  # where forking is no safe way
         return 0
-    return max(1, min(FOR_A_GPU, (os.cpu_count() or 1) // (2 * torch.cuda.device_count())))
-
-
-def _can_fork() -> bool:
-    return sys.platform == "linux" and "fork" in get_all_start_methods()
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min(FOR_A_GPU, cores // (2 * local_processes())))
 
 
 class _Numbers(Sampler[int]):
@@ -164,12 +168,18 @@ def fixed_shape(batch: Batch, sequence_length: int, slots: int) -> MicroBatch:
     )
 
 
+def _lost(error: BaseException) -> RunError:
+    return RunError(
+        f"a process that makes batches is lost: {str(error).splitlines()[0]}",
+        hint="go on with the same command and --resume auto",
+    )
+
+
 def _as_it_is(batches: list[MicroBatch]) -> list[MicroBatch]:
     return batches
 
 
 def _leave_signals(_worker: int) -> None:
     """Let Ctrl-C reach the run only, which ends its workers itself."""
-    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -5,13 +5,12 @@ data; the loop brings the learning rate, clipping, precision, several devices, r
 the picture, and a quiet end when interrupted.
 """
 
-import signal
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from bert_mobile.errors import InputError, RunError
+from bert_mobile.errors import RunError
 from bert_mobile.progress import Progress, progress
 from bert_mobile.train.devices import (
     World,
@@ -33,34 +32,13 @@ from bert_mobile.train.objective import MicroBatch
 from bert_mobile.train.optimizers import averaged_weights, learning_rate
 from bert_mobile.train.recipe import Recipe
 from bert_mobile.train.record import Metrics
+from bert_mobile.train.sitting import Clock, Sitting, interruptible
 from bert_mobile.train.state import Position
 
+MOST_SKIPPED = 100
+"""Steps in a row that float16 may lose to overflow: its scale halves with each, from 65,536."""
+
 FIGURES = ("loss", "masked_token_loss", "next_sentence_loss", "gradient_norm")
-
-
-@dataclass(frozen=True)
-class Sitting:
-    """How one sitting of a run uses its machine; none of it shapes the weights beyond rounding."""
-
-    accumulation: int = 1
-    """Micro-batches a step, one after the other, where a whole batch is too much for the memory."""
-    workers: int | None = None
-    """Processes that make batches; None is as many as the device can use."""
-    minutes: float | None = None
-    """When to stop, with a checkpoint to go on from; None is at the end of the recipe's budget."""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no number of things; each message names the option."""
-        if self.accumulation < 1 or (self.workers is not None and self.workers < 0):
-            raise InputError(
-                f"accumulation is {self.accumulation} and workers {self.workers}, expected at "
-                "least 1 and 0",
-                hint="leave the option out",
-            )
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(
-                f"minutes is {self.minutes}, expected more than 0", hint="leave the option out"
-            )
 
 
 class DivergedError(RunError):
@@ -105,7 +83,7 @@ def train(
     hold_memory()
     loop = Loop(purpose, recipe, optimizers, position, world, sitting)
     metrics = Metrics(out, position.step) if world.is_first else None
-    with _interruptible() as interrupted, _bar(recipe, position, world) as bar:
+    with interruptible() as interrupted, _bar(recipe, position, world) as bar:
         while not loop.is_over:
             loop.enter_phase()
             with purpose.feed(position) as feed:
@@ -172,9 +150,10 @@ class Loop:
         )
         if position.loss_scale:
             self._scaler.load_state_dict(position.loss_scale)
-        self._clock = _Clock(position.seconds)
+        self._clock = Clock(position.seconds)
         self._began = position.seconds
         self._pending: list[Tensor] = []
+        self._skipped = 0
         self._waited = 0.0
         self._mark = (time.perf_counter(), position.tokens, 0.0)
 
@@ -250,6 +229,7 @@ class Loop:
                 here = replace(self.position, seconds=self._clock.seconds)
                 self.purpose.save(here, self.optimizers)
             self.saved_step = step
+            self.world.total([0.0])  # nobody leaves while the first one writes
         if judges or saves:
             self._mark = (time.perf_counter(), self.position.tokens, self._waited)
 
@@ -260,26 +240,39 @@ class Loop:
         """
         if not self._pending:
             return
-        rows = torch.stack(self._pending).tolist()
+        found = torch.stack(self._pending).tolist()
         self._pending.clear()
-        first = self.position.step - len(rows)
-        # A norm that is infinite only makes the scaler of float16 losses skip the step.
-        watched = 1 if self._scaler.is_enabled() else len(FIGURES)
-        for step, row in enumerate(rows, first):
-            if not all(abs(value) < float("inf") for value in row[:watched]):
-                raise DivergedError(
-                    f"the loss is {row[0]} and the gradient's norm {row[-1]} at step {step}; "
-                    f"the last checkpoint is of step {self.saved_step}",
-                    hint="begin a new run with initialize_from = that checkpoint, and a lower "
-                    "learning_rate or precision fp32",
-                )
+        width = len(FIGURES) - 1  # a process's losses are its part of the whole; the norm is shared
+        sums = self.world.total([value for row in found for value in row[:width]])
+        rows = [[*sums[i * width : (i + 1) * width], row[-1]] for i, row in enumerate(found)]
+        for step, row in enumerate(rows, self.position.step - len(rows)):
+            self._refuse_divergence(step, row)
         then, tokens, waited = self._mark
         now = time.perf_counter()
-        *parts, norm = rows[-1]
-        self.last |= dict(zip(FIGURES, [*self.world.total(parts), norm], strict=True))
+        self.last |= dict(zip(FIGURES, rows[-1], strict=True))
         self.last["tokens_per_second"] = (self.position.tokens - tokens) / (now - then)
         self.last["waiting_for_data"] = (self._waited - waited) / (now - then)
         self._mark = (now, self.position.tokens, self._waited)
+
+    def _refuse_divergence(self, step: int, row: Sequence[float]) -> None:
+        """Raise `DivergedError` where the figures of a step are no numbers.
+
+        An infinite norm only makes the scaler of float16 losses skip the step, and scale less; but
+        not for ever.
+        """
+        finite = [math.isfinite(value) for value in row]
+        self._skipped = 0 if finite[-1] else self._skipped + 1
+        if finite[0] and (
+            finite[-1] or (self._scaler.is_enabled() and self._skipped < MOST_SKIPPED)
+        ):
+            return
+        last = f"the last checkpoint is of step {self.saved_step}"
+        raise DivergedError(
+            f"the loss is {row[0]} and the gradient's norm {row[-1]} at step {step}; "
+            f"{last if self.saved_step else 'no checkpoint was saved yet'}",
+            hint="begin a new run with a lower learning_rate or precision fp32, and with "
+            "initialize_from = the last checkpoint, if any",
+        )
 
     def judged(self) -> dict[str, float]:
         """Return the figures of the held-out data, of the averaged weights where there are any."""
@@ -290,7 +283,9 @@ class Loop:
         """Add up the gradients of all micro-batches; return their figures (3,), added up too."""
         objective = self.purpose.objective.train()
         asked, pairs, _ = counts
-        shares = torch.tensor([1 / max(asked, 1), 1 / pairs], device=self.world.device)
+        shares = torch.tensor([1 / max(asked, 1), 1 / pairs])
+        if self.world.device.type == "cuda":  # not to wait for the GPU, as a plain copy would
+            shares = shares.pin_memory().to(self.world.device, non_blocking=True)
         figures = torch.zeros(3, device=self.world.device)
         for index, batch in enumerate(batches):
             with self._communicating(is_last=index == len(batches) - 1):
@@ -316,8 +311,12 @@ class Loop:
         for optimizer in self.optimizers:
             self._scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(self.purpose.parameters, self.recipe.clip_norm)
+        # The scaler judges each optimizer's gradients alone, where the clipping has joined them.
+        scaled = self._scaler.is_enabled()
+        whole = not scaled or len(self.optimizers) == 1 or bool(norm.isfinite())
         for optimizer in self.optimizers:
-            self._scaler.step(optimizer)
+            if whole:
+                self._scaler.step(optimizer)
             optimizer.zero_grad()
         self._scaler.update()
         return norm.detach()
@@ -328,17 +327,6 @@ def _counters(position: Position) -> dict[str, Any]:
     return {name: getattr(position, name) for name in counters}
 
 
-class _Clock:
-    """Counts the seconds of this sitting on top of those before."""
-
-    def __init__(self, before: float) -> None:
-        self._zero = time.monotonic() - before
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._zero
-
-
 def _say_interrupted(loop: Loop, out: Path) -> None:
     if loop.done < 1:
         raise RunError(
@@ -346,27 +334,6 @@ def _say_interrupted(loop: Loop, out: Path) -> None:
             f"{loop.saved_step} is in {out}",
             hint="go on with the same command and --resume auto",
         )
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether SIGINT or SIGTERM came; a second one stops at once."""
-    came: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-
-    try:
-        before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: the caller handles signals
-        before = {}
-    try:
-        yield lambda: bool(came)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _bar(recipe: Recipe, position: Position, world: World) -> AbstractContextManager[Progress]:

@@ -28,10 +28,15 @@ def learning_rate(recipe: Recipe, step: int, done: float, rewarmed_at: int = 0) 
 
     `rewarmed_at` is the step from which the run went on with weights alone, 0 if it did not.
     """
-    length = recipe.rewarm_steps if rewarmed_at else recipe.warmup_steps
-    warm = (step - rewarmed_at + 1) / length if length else 1.0
+    warm = _ramp(step + 1, recipe.warmup_steps)
+    if rewarmed_at:
+        warm = min(warm, _ramp(step - rewarmed_at + 1, recipe.rewarm_steps))
     left = max(0.0, 1.0 - done) / recipe.decay_share
-    return recipe.learning_rate * min(1.0, warm) * min(1.0, left)
+    return recipe.learning_rate * warm * min(1.0, left)
+
+
+def _ramp(step: int, length: int) -> float:
+    return min(1.0, step / length) if length else 1.0
 
 
 def make_optimizers(model: nn.Module, recipe: Recipe) -> list[Optimizer]:

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
 from bert_mobile.carbon import EmissionSettings, settings_from_environment
-from bert_mobile.errors import ArtifactError, InputError
+from bert_mobile.errors import ArtifactError, InputError, RunError
 from bert_mobile.examples import Batch, Corpus, PairSampler
 from bert_mobile.files import (
     atomic_folder,
@@ -34,14 +34,15 @@ from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForPretraining
 from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 from bert_mobile.train import state
-from bert_mobile.train.devices import World, autocast, hardware, joined_world
+from bert_mobile.train.devices import World, autocast, hardware, joined_world, local_processes
 from bert_mobile.train.emissions import Meter
 from bert_mobile.train.feed import Feed
-from bert_mobile.train.loop import Sitting, train
+from bert_mobile.train.loop import train
 from bert_mobile.train.objective import Objective
 from bert_mobile.train.optimizers import averaged_weights, make_optimizers
 from bert_mobile.train.recipe import Recipe
 from bert_mobile.train.record import draw_curve
+from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position, RunIdentity
 
 EVALUATION_SEED = 0
@@ -87,7 +88,8 @@ def pretrain(
     refuse_foreign_folder(
         out, _is_run, inputs=[Path(p) for p in (recipe.corpus, recipe.initialize_from) if p]
     )
-    if resume is not True and (out / RECIPE).exists():
+    begun_before = state.saved(out) if isinstance(resume, Path) else (out / RECIPE).exists()
+    if resume is not True and begun_before:
         raise InputError(
             f"{out} holds a run already", hint="go on with --resume auto, or give a new --out"
         )
@@ -98,15 +100,19 @@ def pretrain(
         begun = run.begin(optimizers, resume=resume, settings=settings)
         position = begun.position if begun else Position()
         resumed_from = position.step if begun else None
-        world.total([0.0])  # all have looked at what is there before the first one writes
+        _refuse_apart(world, position)
         if not world.is_first:
             metrics = run.train(optimizers, position)
             return PretrainReport(out, resumed_from, metrics, None, world.rank)
-        with held(out / state.CHECKPOINTS), run.meter:
+        with held(out / state.CHECKPOINTS):
             write_json(out / RECIPE, asdict(recipe))
-            metrics = run.train(optimizers, position)
-            with averaged_weights(optimizers):
-                run.finish(metrics, position)
+            state.tidy(out, position.step)
+            with run.meter:
+                if isinstance(resume, Path):  # from here on, --resume auto goes on from it
+                    run.save(position, optimizers)
+                metrics = run.train(optimizers, position)
+                with averaged_weights(optimizers):
+                    run.finish(metrics, position)
     return PretrainReport(out, resumed_from, metrics, run.draw())
 
 
@@ -123,14 +129,14 @@ class Pretraining:
         self.parameters = list(self.model.parameters())
         objective: nn.Module = Objective(self.model, recipe)
         if world.device.type == "cuda":  # on processors the matrix products are nearly all there is
-            objective.compile()
+            objective.compile(dynamic=False)  # each phase has one shape
         self.objective = world.share(objective)
         self.samplers = [_sampler(recipe, index, corpus) for index in range(len(recipe.phases))]
         self._check_batches()
         self.held_out = _held_out(recipe)
         manifest = sha256(self.tokenizer / "manifest.json")
         self.identity = RunIdentity(recipe.fingerprint, manifest)
-        self.meter = Meter(EmissionSettings(), hardware=hardware(world.device))
+        self.meter: Meter
         self._drawn = time.monotonic()
 
     def train(self, optimizers: Sequence[Optimizer], position: Position) -> dict[str, Any]:
@@ -155,6 +161,7 @@ class Pretraining:
             settings,
             hardware=hardware(self.world.device),
             devices=self.world.size * (1 if on_cuda else torch.get_num_threads()),
+            devices_here=local_processes() if on_cuda else None,
             before=record.get("emissions"),
         )
         return begun
@@ -255,13 +262,30 @@ class Pretraining:
             "emissions": self.meter.read(),
             "hardware": hardware(self.world.device),
             "processes": self.world.size,
+            "accumulation": self.sitting.accumulation,
             "torch": torch.__version__,
             "python": platform.python_version(),
         }
 
 
+def _refuse_apart(world: World, position: Position) -> None:
+    """Raise `RunError` where processes would go on from different places.
+
+    Nothing is written before all have come here, and so have looked at what was there.
+    """
+    steps, squares = world.total([position.step, position.step**2])
+    if steps**2 != world.size * squares:
+        raise RunError(
+            f"the first process goes on from step {position.step}, another one from elsewhere",
+            hint="give all machines the same --out, on a file system they share",
+        )
+
+
 def _is_run(folder: Path) -> bool:
-    """Tell whether a folder holds a run of ours, finished or not."""
+    """Tell whether a folder holds a run of ours, finished or not, or killed as it began."""
+    there = {path.name for path in folder.iterdir()}
+    if there <= {state.CHECKPOINTS, f".{RECIPE}.part"} and not state.saved(folder):
+        return True
     try:
         return {"variant", "phases"} <= read_json(folder / RECIPE, "a recipe").keys()
     except ArtifactError:

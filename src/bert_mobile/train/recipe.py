@@ -15,12 +15,14 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from bert_mobile.errors import InputError
+from bert_mobile.examples import SHORTEST_SEQUENCE
 from bert_mobile.variants import VARIANTS
 
 Section = TypeVar("Section")
 
 _SHAPELESS = (
     "corpus",
+    "initialize_from",
     "log_every",
     "evaluate_every",
     "evaluation_batches",
@@ -134,6 +136,14 @@ class Recipe:
         for phase in self.phases:
             _require(phase.share > 0 and phase.batch_size > 0, f"{phase} has no examples")
             _one_of("objective", phase.objective, OBJECTIVES)
+            _require(
+                0 < phase.masking_rate < 1,
+                f"masking_rate is {phase.masking_rate:g}, expected a number between 0 and 1",
+            )
+            _require(
+                phase.sequence_length >= SHORTEST_SEQUENCE,
+                f"sequence_length is {phase.sequence_length}, expected {SHORTEST_SEQUENCE} or more",
+            )
         _one_of("precision", self.precision, PRECISIONS)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _require(
@@ -144,7 +154,8 @@ class Recipe:
         for name in ("learning_rate", "epsilon", "clip_norm"):
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, expected > 0")
         for name in ("beta1", "beta2", "average_decay"):
-            _require(0 <= getattr(self, name) < 1, f"{name} is {getattr(self, name)}, expected < 1")
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"{name} is {value}, expected 0 up to below 1")
         for name in ("log_every", "evaluate_every", "evaluation_batches", "save_every"):
             _require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}, expected > 0")
         for name in ("evaluation_batch_size", "evaluation_sequence_length"):
@@ -163,7 +174,8 @@ class Recipe:
     def fingerprint(self) -> str:
         """Hash of all that shapes the weights: a run resumes only with the recipe it began with.
 
-        Where the corpus lies, and how often the run is looked at and saved, shape nothing.
+        Where the corpus lies (its hash is compared), how often the run is looked at and saved, and
+        what it started from, which it has left behind, shape nothing any more.
         """
         shaping = {k: v for k, v in asdict(self).items() if k not in _SHAPELESS}
         text = json.dumps(shaping, sort_keys=True)

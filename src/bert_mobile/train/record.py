@@ -1,6 +1,7 @@
 """What a run says of itself: `metrics.jsonl`, one JSON object a line, and the picture of it."""
 
 import json
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,4 +94,9 @@ def _plot(
 
 
 def _line(values: Mapping[str, Any]) -> str:
-    return json.dumps(values) + "\n"
+    """Write figures as JSON, which has no infinity: float16's norms may be that."""
+    sound = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+    return json.dumps(sound, allow_nan=False) + "\n"

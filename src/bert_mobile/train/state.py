@@ -108,6 +108,14 @@ def saved(out: Path) -> list[Path]:
     return sorted((out / CHECKPOINTS).glob("step-*"))
 
 
+def tidy(out: Path, step: int) -> None:
+    """Delete what a crash left of a save, and damaged checkpoints newer than `step`."""
+    folder = out / CHECKPOINTS
+    leftovers = [*folder.glob(".step-*.part"), *folder.glob(".step-*.old")]
+    for path in [*leftovers, *(each for each in saved(out) if each > folder_of(out, step))]:
+        shutil.rmtree(path)
+
+
 def resume(
     out: Path, identity: RunIdentity, model: BertForPretraining, optimizers: Sequence[Optimizer]
 ) -> Resumed | None:
@@ -206,4 +214,6 @@ def _remember(
     for key, tensor in memories.items():
         name, what = key.split("/")
         parameter = parameters[name]
-        owners[id(parameter)].state[parameter][what] = tensor.to(parameter.device)
+        # Copied: what was read is the file itself, mapped into memory, that will be deleted.
+        copied = tensor.to(parameter.device, copy=True)
+        owners[id(parameter)].state[parameter][what] = copied
