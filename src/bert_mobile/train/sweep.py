@@ -218,7 +218,7 @@ def _tabulate_metrics(runs: list[Run], out: Path) -> None:
 
 
 def _short(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.5g}"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def _refuse_contradictions(runs: list[Run], out: Path) -> None:

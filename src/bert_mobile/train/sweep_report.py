@@ -165,7 +165,7 @@ def draw_sweep(report: Mapping[str, Any], path: Path) -> Path | None:
     figure.supxlabel("tokens read (millions)", fontsize=10, color=_DARK)
     figure.supylabel("held-out masked-token loss (nats)", fontsize=10, color=_DARK)
     with atomic_file(path) as scratch:
-        figure.savefig(scratch, format="png", dpi=130)
+        figure.savefig(scratch, format="png", dpi=105, pil_kwargs={"optimize": True})
     return path
 
 
@@ -189,13 +189,14 @@ def _panel(panel: Any, group: str, members: Sequence[Row], seeds: Sequence[Row])
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
     if panel.get_legend_handles_labels()[0]:
-        panel.legend(fontsize=7.5, frameon=False, loc="upper right", handlelength=1.2)
+        panel.legend(fontsize=7.5, loc="best", handlelength=1.2, framealpha=0.85, edgecolor="none")
 
 
 def _end(rows: Sequence[Row]) -> str:
     """Return what is said behind a variation's name: its mean difference to the baseline."""
     differences = [row["difference"] for row in rows if "difference" in row]
-    return f"{mean(differences):+.3f}" if differences else str(rows[0]["status"])
+    said = f"{mean(differences):+.3f}" if differences else str(rows[0]["status"])
+    return said.replace("-", "−")
 
 
 def _curves(rows: Sequence[Row]) -> tuple[Any, Any]:
