@@ -2,8 +2,8 @@
 
 A run of the smallest size is done once without disturbance. Then the same run is started over and
 over with `--resume auto` and killed with SIGKILL, after times drawn evenly from 0 to `--longest`
-seconds of training, so that start-up, steps and saving are all hit, until the wanted number of
-kills is reached; after the last one it runs to its end. Prints each kill's fate and whether the
+seconds of training (one in five: of starting), so that start-up, steps and saving are all hit,
+until the wanted number of kills is reached; after the last one it runs to its end. Prints each kill's fate and whether the
 two checkpoints are the same to the bit; the last line is one JSON document.
 
     python benchmarks/kills.py runs/corpus --kills 50
@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--save-every", type=int, default=5)
     parser.add_argument("--longest", type=float, default=3.0, help="seconds of training")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
@@ -113,14 +113,16 @@ def kill(
     before, parts = last_step(out), unfinished(out)
     run = start(recipe, out, options)
     # A resumed run first cuts its metrics back to the checkpoint, which counts as a beginning too.
-    while run.poll() is None and last_step(out) == before:
+    # One in five is killed while it still starts.
+    patient = chance.random() < 0.8
+    while patient and run.poll() is None and last_step(out) == before:
         time.sleep(0.01)
     time.sleep(chance.uniform(0, options.longest))
     ended = run.poll() is not None
     run.send_signal(signal.SIGKILL)
-    if ended:
-        finish(run)
-    run.communicate()
+    complaints = run.communicate()[1]
+    if ended and run.returncode:
+        sys.exit(f"the run did not end well: {complaints}")
     step, saved = last_step(out), last_saved(out)
     fate = {
         "step": None if step == before else step,
