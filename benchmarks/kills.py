@@ -3,8 +3,9 @@
 A run of the smallest size is done once without disturbance. Then the same run is started over and
 over with `--resume auto` and killed with SIGKILL, after times drawn evenly from 0 to `--longest`
 seconds of training (one in five: of starting), so that start-up, steps and saving are all hit,
-until the wanted number of kills is reached; after the last one it runs to its end. Prints each kill's fate and whether the
-two checkpoints are the same to the bit; the last line is one JSON document.
+until the wanted number of kills is reached; after the last one it runs to its end. Prints each
+kill's fate and whether the two checkpoints are the same to the bit; the last line is one JSON
+document.
 
     python benchmarks/kills.py runs/corpus --kills 50
 """
