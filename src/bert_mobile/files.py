@@ -120,25 +120,61 @@ def held(folder: Path) -> Iterator[None]:
     The lock goes with the process, however it ends, and is not shared by its children. Raises
     `InputError` where another one has it.
     """
+    with _locked(folder / ".lock", folder):
+        yield
+
+
+@contextmanager
+def held_aside(path: Path) -> Iterator[None]:
+    """Do as `held` for a folder that is replaced as a whole: the lock is `.NAME.lock` beside it.
+
+    It is removed at the end of the block.
+    """
+    path = path.resolve()
+    lock = path.with_name(f".{path.name}.lock")
+    with _locked(lock, path):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path, folder: Path) -> Iterator[None]:
+    """Hold the lock file `path`; `folder` is what an error calls the thing that it guards."""
     try:
         import fcntl
     except ImportError:  # Windows has no such locks
         yield
         return
     with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
     with lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise InputError(
-                    f"another program is writing to {folder} at this moment",
-                    hint="wait for it, stop it, or give another --out",
-                ) from None
+                raise _busy(folder) from None
             # else: a file system that knows no locks
+        if not _is_at(lock.fileno(), path):  # its last holder removed it just now
+            raise _busy(folder)
         yield
+
+
+def _is_at(number: int, path: Path) -> bool:
+    """Tell whether an open file still has the name `path`."""
+    try:
+        return os.path.samestat(os.fstat(number), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _busy(folder: Path) -> InputError:
+    return InputError(
+        f"another program is writing to {folder} at this moment",
+        hint="wait for it, stop it, or give another --out",
+    )
 
 
 def append_text(path: Path, text: str) -> None:

@@ -107,7 +107,9 @@ def _explained(error: BaseException) -> tuple[str, str, int]:
         case OSError():
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             return what, "check the path, its permissions and the free space", 1
-    return "interrupted", "nothing unfinished was left under a final name", INTERRUPTED
+    said = str(error.__cause__ or "")  # click's Abort hides the KeyboardInterrupt
+    hint = said or "nothing unfinished was left under a final name"
+    return "interrupted", hint, INTERRUPTED
 
 
 def _fail(message: str, hint: str, exit_code: int) -> NoReturn:

@@ -8,10 +8,12 @@ the number of workers reaches the folder: the speed is in the `BuildReport`, bes
 import os
 import shutil
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ from bert_mobile.corpus.workspace import Settings, Shard, Workspace
 from bert_mobile.errors import ArtifactError, InputError, RunError
 from bert_mobile.files import (
     explained,
+    held_aside,
     part_of,
     place_folder,
     refuse_foreign_folder,
@@ -94,8 +97,9 @@ def build_corpus(
 
     Raises `InputError` for sources, settings or a tokenizer that are not what was expected,
     `ArtifactError` where `out` is not ours to replace, `RunError` for a full disk or a killed
-    worker. `out` is then as it was before; after anything but a refusal, the tasks that were
-    finished stay in `.NAME.part` beside it, and `resume` goes on from there.
+    worker. `out` is then as it was before; the tasks that were finished stay in `.NAME.part`
+    beside it, and `resume` goes on from there. Where a source changed meanwhile or nothing is left
+    of the sources, nothing stays.
     """
     started = time.perf_counter()
     _refuse_workers(workers)
@@ -113,18 +117,20 @@ def build_corpus(
         work.write_settings(settings)
         with engine or _local(workers) as chosen:
             pipeline = Pipeline(work, chosen, dropped)
-            pipeline.from_sources(files)
+            pipeline.from_sources(files, partial(_refuse_changed, sources, files, work))
         manifest["repaired"] = dict(sorted((+pipeline.totals.repaired).items()))
         _complete(work, manifest, pipeline.totals.dropped)
         place_folder(work.corpus, out)
         shutil.rmtree(work.folder)
-    own, others = own_peak_megabytes(), workers * pipeline.totals.peak_megabytes
+    own = own_peak_megabytes()
+    others = min(workers, pipeline.most_tasks) * pipeline.totals.peak_megabytes
+    has_others = engine is not None or min(workers, pipeline.most_tasks) > 1
     return BuildReport(
         manifest=manifest,
         documents=pipeline.fresh.records,
         megabytes=pipeline.fresh.plain_bytes / 1e6,
         seconds=time.perf_counter() - started,
-        peak_megabytes=own + others if workers > 1 or engine else own,
+        peak_megabytes=own + others if has_others else own,
         tasks_kept=pipeline.tasks_kept,
     )
 
@@ -148,8 +154,8 @@ def tokenize_corpus(corpus: Path, tokenizer: Path, *, workers: int = 1) -> dict[
     check_files(corpus, manifest, texts)
     for reason in (NO_PIECES, NO_SENTENCES):
         manifest["dropped"].pop(reason, None)
-    with explained(corpus):
-        work = Workspace.begin(corpus)
+    with held_aside(corpus), explained(corpus):
+        work = _replaced(corpus)
         try:
             (work.corpus / "tokenizer.json").write_bytes(_tokenizer_bytes(tokenizer))
             for text in texts:
@@ -163,6 +169,16 @@ def tokenize_corpus(corpus: Path, tokenizer: Path, *, workers: int = 1) -> dict[
         finally:
             shutil.rmtree(work.folder, ignore_errors=True)
     return manifest
+
+
+def _replaced(corpus: Path) -> Workspace:
+    """Return a new working folder of a corpus; an unfinished build of its name is not removed."""
+    if Workspace.is_unfinished(corpus):
+        raise InputError(
+            f"{part_of(corpus)} holds an unfinished build of {corpus}",
+            hint=f"finish it (corpus build … --resume auto) or delete it: {part_of(corpus)}",
+        )
+    return Workspace.begin(corpus)
 
 
 def read_sentences(corpus_or_source: Path | str) -> Iterator[list[str]]:
@@ -235,21 +251,45 @@ def _working_folder(
     """Yield the folder of an unfinished build to go on with, or a new one.
 
     It stays after a failure and an interrupt, which a resume can go on from, but not where input
-    was refused.
+    was refused before any task was finished. Nobody else can have it meanwhile.
     """
-    found = Workspace.unfinished(out, identity) if resume else None
-    try:
-        with explained(out):
-            work = found or Workspace.begin(out)
-            if not found:
-                (work.corpus / "tokenizer.json").write_bytes(tokenizer)
-                work.identify(identity)
-            yield work
-    except RunError as error:
-        raise RunError(error.message, hint=f"{error.hint}; {AGAIN}") from error
-    except (InputError, ArtifactError):
-        shutil.rmtree(part_of(out), ignore_errors=True)
-        raise
+    with held_aside(out):
+        found = Workspace.unfinished(out, identity) if resume else None
+        if not found and Workspace.is_unfinished(out):
+            warnings.warn(f"the unfinished build in {part_of(out)} is discarded", stacklevel=4)
+        try:
+            with explained(out):
+                work = found or Workspace.begin(out)
+                if not found:
+                    (work.corpus / "tokenizer.json").write_bytes(tokenizer)
+                    work.identify(identity)
+                yield work
+        except RunError as error:
+            again = f"; {AGAIN}" if part_of(out).is_dir() else ""
+            raise RunError(error.message, hint=f"{error.hint}{again}") from error
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(AGAIN) from None
+        except (InputError, ArtifactError):
+            if not Workspace(part_of(out)).has_finished_tasks():
+                shutil.rmtree(part_of(out), ignore_errors=True)
+            raise
+
+
+def _refuse_changed(
+    sources: Sequence[Path | str], files: Sequence[SourceFile], work: Workspace
+) -> None:
+    """Raise `RunError` where a source is not what it was when the build began.
+
+    What was read of it may be half of the old and half of the new; none of it is kept.
+    """
+    now = {file.path: file for file in find_files(sources, Counter())}
+    for file in files:
+        if now.get(file.path) != file:
+            work.discard()
+            raise RunError(
+                f"{file.path} changed while it was read",
+                hint="build again when nothing writes to the sources any more",
+            )
 
 
 def _local(workers: int) -> "Engine":

@@ -133,9 +133,17 @@ class LocalEngine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Drop what is not begun, and wait for the rest."""
+        """Drop what is not begun and wait for the rest; after Ctrl-C, end the rest too."""
         if self._pool:
+            if kind is not None and issubclass(kind, KeyboardInterrupt):
+                self._end_workers(self._pool)
             self._pool.shutdown(cancel_futures=True)
+
+    @staticmethod
+    def _end_workers(pool: ProcessPoolExecutor) -> None:
+        """Do what `terminate_workers` of Python 3.14 does; a task writes atomically."""
+        for process in list((pool._processes or {}).values()):  # noqa: SLF001
+            process.terminate()
 
     def finish(self, stage: Stage, folder: Path, bar: Progress) -> None:
         """Run the unfinished tasks in order, and raise what the first that fails raises."""

@@ -13,6 +13,7 @@ It is `.NAME.part` beside the corpus and holds, each file written by one task of
 """
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -119,6 +120,19 @@ class Workspace:
                     hint="give the same as then, or leave out --resume to begin anew",
                 )
         return work
+
+    @staticmethod
+    def is_unfinished(out: Path) -> bool:
+        """Tell whether a build of `out` was broken off; encoding anew leaves nothing to keep."""
+        return (part_of(out) / "identity.json").is_file()
+
+    def has_finished_tasks(self) -> bool:
+        """Tell whether any task of any stage is marked as finished."""
+        return any(self.folder.glob("engine/*/completions/*"))
+
+    def discard(self) -> None:
+        """Remove the folder: nothing in it is worth going on with."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def identify(self, identity: Mapping[str, Any]) -> None:
         """Record what a resumed attempt must have in common with this one."""
