@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bert_mobile.corpus import build_corpus, plan
+from bert_mobile.corpus import build_corpus, plan, records, remote
 from bert_mobile.corpus.records import Piece, Reading, Record, read_records
 from bert_mobile.corpus.sources import find_files
 from bert_mobile.errors import InputError, RunError
@@ -63,13 +63,29 @@ def test_parquet_is_read_by_row_groups(tmp_path: Path) -> None:
         (b"PAR1 no PAR1", r"a\.parquet cannot be read, expected a whole \.parquet file"),
         (parquet()[:-30], r"a\.parquet cannot be read, expected a whole \.parquet file"),
         (parquet({"body": ["x"]}), r"a\.parquet: found columns body, expected 'text'"),
-        (parquet({"text": ["x", None]}, 1), r"a\.parquet, row 2: found keys text, expected a str"),
+        (parquet({"text": [1, 3]}, 1), r"a\.parquet, row 1: found int, expected a string"),
+        (
+            parquet({"text": ["plain", "WRONG"]}).replace(b"WRONG", b"\xff\xfe\xfd\xfc\xfb"),
+            r"a\.parquet cannot be read, expected a whole \.parquet file: .*utf-8",
+        ),
     ],
 )
 def test_damaged_parquet_is_named(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "a.parquet").write_bytes(data)
     with pytest.raises(InputError, match=message):
         read(tmp_path / "a.parquet")
+
+
+def test_rows_without_text_or_with_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "LONGEST_RECORD", 1000)
+    (tmp_path / "a.parquet").write_bytes(parquet({"text": ["x", None, "x" * 1001, "y"]}))
+    reading = Reading()
+    (file,) = find_files([tmp_path / "a.parquet"], Counter())
+    found = [record.text for record in read_records([Piece(file)], reading, "text")]
+    assert found == ["x", "y"]
+    assert reading.dropped == {"record: no text": 1, "record: too long": 1}
 
 
 def test_parquet_with_damage_inside(tmp_path: Path) -> None:
@@ -128,6 +144,8 @@ def test_any_file_system(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("memory://none", "memory://none does not exist"),
         ("nosuch://a/b", "nosuch://a/b cannot be listed: Protocol not known"),
+        ("zip://a.txt::memory://a.zip", "chains several addresses, expected one"),
+        ("simplecache::s3://a/b", "chains several addresses, expected one"),
         ("hf://datasets/owner/name", "hf://datasets/owner/name is not in the cache .*OFFLINE"),
     ],
 )
@@ -135,6 +153,53 @@ def test_unreachable_addresses(address: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         find_files([address], Counter())
     assert raised.value.hint
+
+
+def test_hidden_names_above_the_address_do_not_matter(memory: str) -> None:
+    names = [file.name for file in find_files([f"{memory}/.hidden"], Counter())]
+    assert names == ["memory:///shelf/.hidden/d.txt"]
+    upper = memory.replace("memory", "MEMORY")
+    assert [f.name for f in find_files([f"{upper}/.hidden/d.txt"], Counter())] == names
+
+
+def test_files_in_the_cache_are_listed_as_the_hub_lists_them(tmp_path: Path) -> None:
+    start = tmp_path / ".cache" / "snapshot"
+    for name in ("a/b.txt", "a-b.txt", "a/.hidden/c.txt", ".d.txt"):
+        (start / name).parent.mkdir(parents=True, exist_ok=True)
+        (start / name).write_text("x")
+    found = [path.relative_to(start).as_posix() for path in remote._visible_files(start)]
+    assert found == ["a-b.txt", "a/b.txt"]
+    assert remote._visible_files(start / "a-b.txt") == [start / "a-b.txt"]
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    with pytest.raises(InputError, match="s3://a/b cannot be listed") as raised:
+        find_files(["s3://a/b"], Counter())
+    assert raised.value.hint == "pip install s3fs"
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2"])
+def test_damage_in_a_file_elsewhere_is_damage(suffix: str) -> None:
+    address = f"memory://shelf/a.jsonl{suffix}"
+    with fsspec.open(address, "wb") as file:
+        file.write(b"not compressed at all")
+    with pytest.raises(InputError, match=rf"a\.jsonl\{suffix} cannot be read, expected a whole"):
+        read_all(address)
+
+
+def read_all(address: str) -> list[Record]:
+    return list(read_records(map(Piece, find_files([address], Counter())), Reading(), "text"))
+
+
+def test_an_address_of_this_machine_is_no_way_around_the_check(
+    tmp_path: Path, tokenizer: Path
+) -> None:
+    with pytest.raises(InputError, match="lie inside each other"):
+        build_corpus([f"file://{tmp_path}"], tmp_path / "c", tokenizer=tokenizer)
 
 
 def test_a_broken_connection_can_be_resumed(

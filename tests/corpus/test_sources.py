@@ -1,9 +1,12 @@
 """Every kind of file and compression is read; every kind of damage is named."""
 
 import bz2
+import errno
 import gzip
 import json
 import lzma
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,7 @@ import zstandard
 from bert_mobile.corpus import records, sources
 from bert_mobile.corpus.records import Piece, Reading, Record, join_hard_lines, read_records
 from bert_mobile.corpus.sources import find_files
-from bert_mobile.errors import InputError
+from bert_mobile.errors import InputError, RunError
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "": lambda data: data,
@@ -80,6 +83,8 @@ def test_wrong_suffix_is_named(tmp_path: Path, suffix: str) -> None:
         (b'{"text": "NUL \x00"}', "line 2: no valid JSON"),
         (b'{"text": "\xff\xff"}', "line 2: no valid JSON"),
         (b"[" * 100_000, "line 2: no valid JSON"),
+        ('{"text": "x"}'.encode("utf-16-le"), "line 2: no valid JSON"),
+        (b'{"sentences": [3]}', "line 2: found keys sentences, expected a string"),
         (b'["text"]', "line 2: a JSON list, expected an object"),
         (b'{"body": "x", "id": 1}', "line 2: found keys body, id, expected a string under 'text'"),
         (b'{"text": 3}', "line 2: found int, expected a string under 'text'"),
@@ -93,6 +98,78 @@ def test_broken_record_names_file_and_line(tmp_path: Path, line: bytes, found: s
         read(path)
     assert str(raised.value).startswith(f"{path}, {found}")
     assert raised.value.hint
+
+
+def test_a_null_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": null}\n{"text": "x"}\n{"text": null, "sentences": ["y", "z"]}\n')
+    reading = Reading()
+    assert [record.text for record in read(path, reading=reading)] == ["x", "y\nz"]
+    assert reading.dropped == {"record: no text": 1}
+
+
+@pytest.mark.parametrize("suffix", [s for s in COMPRESS if s])
+def test_an_empty_compressed_file_is_damaged(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"is cut off, expected a whole .* file: it is empty"):
+        read(path)
+
+
+def test_what_the_system_cannot_read_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(LINES)
+    files = find_files([path], Counter())
+    path.unlink()
+    with pytest.raises(RunError, match=r"a\.jsonl cannot be read: No such file"):
+        list(read_records(map(Piece, files), Reading(), "text"))
+
+
+def test_a_folder_with_a_link_to_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "books"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.txt").write_text("One.")
+    for link in ("up", "deep/up"):
+        (folder / link).symlink_to(folder, target_is_directory=True)
+    (tmp_path / "again").symlink_to(folder, target_is_directory=True)
+    dropped: Counter[str] = Counter()
+    assert [file.name for file in find_files([folder], dropped)] == ["books/a.txt"]
+    assert dropped == {"folder: link to itself": 2}
+    assert len(find_files([tmp_path], dropped)) == 2  # twice, but not round and round
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "a.txt").write_text("One.")
+    dropped: Counter[str] = Counter()
+    assert len(find_files([tmp_path], dropped)) == 1
+    assert dropped == {"file: not a regular file": 1}
+    with pytest.raises(InputError, match=r"pipe\.txt is no regular file"):
+        find_files([tmp_path / "pipe.txt"], dropped)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="such names exist on Linux")
+def test_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("One.")
+    with pytest.raises(InputError, match="is no UTF-8") as raised:
+        find_files([tmp_path], Counter())
+    assert "rename" in raised.value.hint
+
+
+def test_a_link_to_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to(tmp_path / "gone.txt")
+    with pytest.raises(InputError, match=r"a\.txt cannot be read: No such file"):
+        find_files([tmp_path], Counter())
+
+
+def test_a_forbidden_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        find_files([tmp_path], Counter())
 
 
 def test_other_field_blank_lines_mark_and_default_source(tmp_path: Path) -> None:

@@ -187,10 +187,12 @@ def tokenizer() -> None:
 def train(source: Path | str, out: Path, vocab_size: int, as_json: bool) -> None:
     """Train uncased WordPiece on a built corpus, or on any source `corpus build` reads."""
     from bert_mobile.corpus import read_sentences
+    from bert_mobile.corpus.remote import local_path
     from bert_mobile.files import refuse_nested
     from bert_mobile.tokenizer import train_tokenizer
 
-    refuse_nested(out, [source] if isinstance(source, Path) else [])
+    path = local_path(source)
+    refuse_nested(out, [path] if path else [])
     made = train_tokenizer(read_sentences(source), out, vocabulary_size=vocab_size)
     if made.vocabulary_size < made.asked_size:
         click.echo(

@@ -25,7 +25,7 @@ from bert_mobile.corpus.memory import own_peak_megabytes
 from bert_mobile.corpus.pieces import NO_PIECES, NO_SENTENCES, Encoded, Encoder
 from bert_mobile.corpus.pipeline import Pipeline
 from bert_mobile.corpus.records import LONGEST_RECORD, Piece, Reading, read_records
-from bert_mobile.corpus.remote import is_address
+from bert_mobile.corpus.remote import is_address, local_path
 from bert_mobile.corpus.shards import SPLITS, check_files, read_manifest
 from bert_mobile.corpus.sources import FORMAT, MANIFEST, SourceFile, find_files, is_corpus
 from bert_mobile.corpus.wikipedia import LONGEST_PAGE
@@ -104,7 +104,7 @@ def build_corpus(
     started = time.perf_counter()
     _refuse_workers(workers)
     settings = Settings(held_out, text_field, shard_bytes)
-    paths = [Path(source) for source in sources if not is_address(source)]
+    paths = [path for path in map(local_path, sources) if path]
     refuse_foreign_folder(out, is_corpus, inputs=[*paths, tokenizer])
     libraries = shaping_versions()
     Encoder(tokenizer)  # refuses a bad one before the long work

@@ -63,8 +63,8 @@ class _Cluster:
             waiting = left
             if not waiting:
                 return
+            _raise_failure(stage, folder, sorted(waiting))
             if not running:
-                _raise_failure(stage, folder, sorted(waiting))
                 patience -= self.poll_seconds
                 if patience < 0:
                     raise RunError(

@@ -142,7 +142,7 @@ class LocalEngine:
     @staticmethod
     def _end_workers(pool: ProcessPoolExecutor) -> None:
         """Do what `terminate_workers` of Python 3.14 does; a task writes atomically."""
-        for process in list((pool._processes or {}).values()):  # noqa: SLF001
+        for process in list((pool._processes or {}).values()):
             process.terminate()
 
     def finish(self, stage: Stage, folder: Path, bar: Progress) -> None:

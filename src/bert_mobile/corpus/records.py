@@ -6,15 +6,15 @@ the piece in which it begins) and a Parquet file from any row group on, so that 
 share one large file; every other file is read from its beginning to its end.
 """
 
+import codecs
 import io
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from bert_mobile.corpus.libraries import library
 from bert_mobile.corpus.remote import data_set
@@ -34,6 +34,11 @@ ROWS_AT_ONCE = 64
 
 SPOOLED = "records"
 """Kind of a file that `spool` wrote; its bytes were counted when the records were read first."""
+
+TOO_LONG = "record: too long"
+
+_DAMAGE = (ValueError, NotImplementedError)
+"""What pyarrow's ArrowInvalid and ArrowNotImplementedError are."""
 
 _BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 
@@ -117,23 +122,28 @@ def _read_json_lines(
     piece: Piece, stream: Stream, dropped: Counter[str], text_field: str
 ) -> Iterator[Record]:
     default = data_set(piece.file.name) or Path(piece.file.name).name.split(".")[0]
-    for number in count(1):
+    for number, line in enumerate(_lines(piece, stream), start=1):
+        if len(line) > LONGEST_RECORD:
+            dropped[TOO_LONG] += 1
+        elif line.strip():
+            where = _Place(piece, "line", number)
+            record = _record(_json_object(line, where), default, text_field, where)
+            if _is_kept(record, dropped):
+                yield record
+
+
+def _lines(piece: Piece, stream: Stream) -> Iterator[bytes]:
+    """Yield the lines that begin in a piece; of an over-long one, a little more than its bound."""
+    while True:
         begin = stream.plain.tell()
         if piece.end is not None and begin >= piece.end:
             return
-        line = stream.plain.readline(LONGEST_RECORD + 1)
+        line = rest = stream.plain.readline(LONGEST_RECORD + 1)
         if not line:
             return
-        if len(line) > LONGEST_RECORD:
-            while line and not line.endswith(b"\n"):
-                line = stream.plain.readline(LONGEST_RECORD)
-            dropped["record: too long"] += 1
-            continue
-        if begin == 0:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if line.strip():
-            where = _Place(piece, "line", number)
-            yield _record(_json_object(line, where), default, text_field, where)
+        while len(line) > LONGEST_RECORD and rest and not rest.endswith(b"\n"):
+            rest = stream.plain.readline(LONGEST_RECORD)
+        yield line.removeprefix(codecs.BOM_UTF8) if begin == 0 else line
 
 
 @dataclass(frozen=True)
@@ -160,17 +170,27 @@ def _lines_before(piece: Piece) -> int:
     return found
 
 
-def _record(value: dict[str, Any], default: str, text_field: str, where: _Place) -> Record:
-    return Record(
-        _string(value, "source") or default,
-        _string(value, "title"),
-        _document_text(value, text_field, where),
-    )
+def _record(value: dict[str, Any], default: str, text_field: str, where: _Place) -> Record | None:
+    text = _document_text(value, text_field, where)
+    if text is None:
+        return None
+    return Record(_string(value, "source") or default, _string(value, "title"), text)
+
+
+def _is_kept(record: Record | None, dropped: Counter[str]) -> TypeGuard[Record]:
+    """Count in `dropped` what holds no text, or more than may be in memory."""
+    if record is None:
+        dropped["record: no text"] += 1
+    elif len(record.text) > LONGEST_RECORD:
+        dropped[TOO_LONG] += 1
+    else:
+        return True
+    return False
 
 
 def _json_object(line: bytes, where: _Place) -> dict[str, Any]:
     try:
-        value = json.loads(line)
+        value = json.loads(line.decode("utf-8-sig"))  # of bytes, json guesses UTF-16 too
     except (ValueError, RecursionError) as error:
         cut = "" if line.endswith(b"\n") else "; the file ends in mid-record"
         raise InputError(
@@ -185,18 +205,25 @@ def _json_object(line: bytes, where: _Place) -> dict[str, Any]:
     return value
 
 
-def _document_text(value: dict[str, Any], text_field: str, where: _Place) -> str:
+def _document_text(value: dict[str, Any], text_field: str, where: _Place) -> str | None:
+    """Return the text of a record, or None where it says itself that it has none (a null)."""
     text = value.get(text_field)
     if isinstance(text, str):
         return text
     sentences = value.get("sentences")
-    if text is None and isinstance(sentences, list):  # a text shard of ours
-        return "\n".join(map(str, sentences))
+    if text is None and _are_strings(sentences):  # a text shard of ours
+        return "\n".join(sentences)
+    if text is None and text_field in value:
+        return None
     found = f"keys {', '.join(sorted(value)) or 'none'}" if text is None else type(text).__name__
     raise InputError(
         f"{where}: found {found}, expected a string under {text_field!r}",
         hint="name the entry that holds the text with text_field (--text-field)",
     )
+
+
+def _are_strings(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _string(value: dict[str, Any], key: str) -> str:
@@ -220,11 +247,13 @@ def _read_rows(piece: Piece, stream: Stream, reading: Reading, text_field: str) 
         row_groups=list(range(piece.start, end)),
         columns=[name for name in ("source", "title", text_field) if name in known],
     )
-    for batch in _whole(batches, piece.file):
-        reading.plain_bytes += batch.nbytes
-        for value in batch.to_pylist():
+    for values, size in _whole(batches, piece.file):
+        reading.plain_bytes += size
+        for value in values:
             number += 1
-            yield _record(value, default, text_field, _Place(piece, "row", number))
+            record = _record(value, default, text_field, _Place(piece, "row", number))
+            if _is_kept(record, reading.dropped):
+                yield record
 
 
 def open_parquet(file: SourceFile, stream: Stream) -> Any:
@@ -232,18 +261,24 @@ def open_parquet(file: SourceFile, stream: Stream) -> Any:
     parquet = library("pyarrow.parquet")
     try:
         return parquet.ParquetFile(stream.plain, pre_buffer=False, buffer_size=1 << 20)
-    except ValueError as error:
+    except _DAMAGE as error:
         raise _no_parquet(file, error) from error
 
 
-def _whole(batches: Iterator[Any], file: SourceFile) -> Iterator[Any]:
-    try:
-        yield from batches
-    except ValueError as error:  # pyarrow's ArrowInvalid
-        raise _no_parquet(file, error) from error
+def _whole(batches: Iterator[Any], file: SourceFile) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    """Yield the rows of each batch and their bytes."""
+    while True:
+        try:
+            batch = next(batches, None)
+            rows = batch.to_pylist() if batch is not None else []  # decodes UTF-8, as late as here
+        except _DAMAGE as error:
+            raise _no_parquet(file, error) from error
+        if batch is None:
+            return
+        yield rows, batch.nbytes
 
 
-def _no_parquet(file: SourceFile, error: ValueError) -> InputError:
+def _no_parquet(file: SourceFile, error: Exception) -> InputError:
     return InputError(
         f"{file.path} cannot be read, expected a whole .parquet file: {error}",
         hint="copy or download the file again",

@@ -11,13 +11,13 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, cast
 
 from bert_mobile.corpus.libraries import library
 from bert_mobile.errors import InputError, RunError
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
+_ADDRESS = re.compile(r"(?i)[a-z][a-z0-9+.-]+(::[a-z0-9+.-]+)*://")
 _HUB = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?/?(.*)")
 
 
@@ -38,6 +38,14 @@ def is_address(source: Path | str) -> bool:
     return isinstance(source, str) and _ADDRESS.match(source) is not None
 
 
+def local_path(source: Path | str) -> Path | None:
+    """Return where a source is on this machine's disks, or None where it is not."""
+    if not is_address(source):
+        return Path(source)
+    scheme, _, path = str(source).partition("://")
+    return Path(path) if scheme.lower() in {"file", "local"} else None
+
+
 def data_set(name: str) -> str:
     """Return OWNER/NAME of a file's address on the Hub; of any other name, an empty string."""
     found = _HUB.match(name)
@@ -49,6 +57,13 @@ def list_files(address: str) -> list[RemoteFile]:
 
     Raises `InputError` where there are none or the place cannot be reached.
     """
+    if "::" in address:
+        raise InputError(
+            f"{address} chains several addresses, expected one",
+            hint="unpack or download it first, or give the address of its last part alone",
+        )
+    scheme, _, rest = address.partition("://")
+    address = f"{scheme.lower()}://{rest}"
     if _HUB.match(address) and library("huggingface_hub.constants").HF_HUB_OFFLINE:
         return _cached(address)
     with _refusals(address):
@@ -56,12 +71,20 @@ def list_files(address: str) -> list[RemoteFile]:
         listed = sorted(files.find(path, detail=True).items())
         found = [
             RemoteFile(where, where, info["size"], _version(files, info))
-            for where, info in ((files.unstrip_protocol(name), info) for name, info in listed)
-            if "/." not in where
+            for where, info in (
+                (files.unstrip_protocol(name), info)
+                for name, info in listed
+                if _is_visible(name.removeprefix(path))
+            )
         ]
     if not found:
         raise InputError(f"{address} does not exist, expected a file or folder", hint="check it")
     return found
+
+
+def _is_visible(below: str) -> bool:
+    """Tell whether no part of a path below the given address is hidden."""
+    return not any(part.startswith(".") for part in PurePosixPath(below).parts)
 
 
 def _version(files: Any, info: dict[str, Any]) -> str:
@@ -80,8 +103,7 @@ def _cached(address: str) -> list[RemoteFile]:
     except (OSError, ValueError):
         folder = None
     start = folder / path if folder else None
-    found = [start] if start and start.is_file() else sorted(start.rglob("*")) if start else []
-    files = [file for file in found if file.is_file() and not file.name.startswith(".")]
+    files = _visible_files(start) if start else []
     if not folder or not files:
         raise InputError(
             f"{address} is not in the cache {library('huggingface_hub.constants').HF_HUB_CACHE}, "
@@ -101,23 +123,68 @@ def _cached(address: str) -> list[RemoteFile]:
     ]
 
 
+def _visible_files(start: Path) -> list[Path]:
+    """Return a file, or the files below a folder in the order in which the Hub lists them."""
+    found = [start] if start.is_file() else sorted(start.rglob("*"), key=Path.as_posix)
+    return [
+        file for file in found if file.is_file() and _is_visible(file.relative_to(start).as_posix())
+    ]
+
+
 @contextmanager
-def open_address(address: str) -> Iterator[IO[bytes]]:
+def open_address(address: str) -> Iterator[io.BufferedReader]:
     """Open a file elsewhere for reading, from any place in it.
 
-    Raises `RunError`, also from inside the block, where the connection breaks.
+    Raises `RunError`, also where it is read inside the block, where the connection breaks.
     """
     with _failures(address):
         files, path = library("fsspec.core").url_to_fs(address)
-        with io.BufferedReader(files.open(path, "rb"), buffer_size=1 << 20) as stream:
-            yield stream
+        raw: Any = _Distant(files.open(path, "rb"), address)
+    with io.BufferedReader(raw, buffer_size=1 << 20) as stream:
+        yield stream
+
+
+class _Distant(io.RawIOBase):
+    """A file elsewhere: here only, its failures are known to be the connection's, not damage."""
+
+    def __init__(self, file: Any, address: str) -> None:
+        self._file = file
+        self._address = address
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return bool(self._file.seekable())
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with _failures(self._address):
+            return int(self._file.seek(offset, whence))
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        with _failures(self._address):
+            return int(self._file.readinto(buffer))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 @contextmanager
 def _refusals(address: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, ImportError, NotImplementedError, _http_error()) as error:
+    except ImportError as error:  # such as "Install s3fs to access S3"
+        driver = re.search(r"[Ii]nstall (\w+)", str(error))
+        name = driver[1] if driver else '"fsspec[full]"'
+        raise InputError(
+            f"{address} cannot be listed: {_reason(error)}", hint=f"pip install {name}"
+        ) from error
+    except (OSError, ValueError, NotImplementedError, _http_error()) as error:
         raise InputError(
             f"{address} cannot be listed: {_reason(error)}",
             hint="check the address, the network and, for private data, your access",

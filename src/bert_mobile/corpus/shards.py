@@ -72,7 +72,11 @@ def text_lines(path: Path) -> Iterator[bytes]:
 
 
 def read_text_shard(path: Path) -> Iterator[list[str]]:
-    """Yield the documents of a text shard, each as its sentences. Raises `ArtifactError`."""
+    """Yield the documents of a text shard, each as its sentences.
+
+    Raises `ArtifactError` where a line is no document, and as `open_stream` does: `InputError`
+    where the file is cut off or damaged, `RunError` where the system cannot read it.
+    """
     for number, line in enumerate(text_lines(path), start=1):
         try:
             sentences: list[str] = json.loads(line)["sentences"]

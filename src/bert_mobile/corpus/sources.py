@@ -16,6 +16,7 @@ the Hub for one (see `bert_mobile.corpus.remote`). `bert_mobile.corpus.records` 
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,25 +81,33 @@ def _files_of(source: Path | str, dropped: Counter[str]) -> list[SourceFile]:
     if remote.is_address(source):
         return _files_at(str(source), dropped)
     source = Path(source)
-    if source.is_file():
-        kind = _kind_of(source.name)
-        if not kind:
-            raise _unknown(f"{source} is of no known kind")
-        return [_local(source, source.name, kind)]
-    if not source.is_dir():
+    if source.is_dir():
+        return _files_in(source, dropped)
+    if not source.exists():
         raise InputError(
             f"{source} does not exist, expected a file or folder", hint="check the path"
         )
-    name = source.resolve().name
+    if not source.is_file():
+        raise InputError(f"{source} is no regular file", hint="give a file or a folder of files")
+    kind = _kind_of(source.name)
+    if not kind:
+        raise _unknown(f"{source} is of no known kind")
+    return [_local(source, source.name, kind)]
+
+
+def _files_in(folder: Path, dropped: Counter[str]) -> list[SourceFile]:
+    name = folder.resolve().name
     found = []
-    for path in _walk(source):
+    for path in _walk(folder, dropped, ()):
         kind = _kind_of(path.name)
-        if kind:
-            found.append(_local(path, f"{name}/{path.relative_to(source).as_posix()}", kind))
-        else:
+        if not kind:
             dropped["file: unknown kind"] += 1
+        elif path.exists() and not path.is_file():  # reading a pipe waits for its writer
+            dropped["file: not a regular file"] += 1
+        else:
+            found.append(_local(path, f"{name}/{path.relative_to(folder).as_posix()}", kind))
     if not found:
-        raise _unknown(f"{source} holds no file of a known kind")
+        raise _unknown(f"{folder} holds no file of a known kind")
     return found
 
 
@@ -116,22 +125,54 @@ def _files_at(address: str, dropped: Counter[str]) -> list[SourceFile]:
 
 
 def _local(path: Path, name: str, kind: str) -> SourceFile:
-    stat = path.stat()
-    return SourceFile(str(path.absolute()), name, kind, stat.st_size, str(stat.st_mtime_ns))
+    whole = str(path.absolute())
+    with _refusals(path):
+        stat = path.stat()
+    try:
+        (whole + name).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"the path {whole} is no UTF-8", hint="rename the file or folder"
+        ) from None
+    return SourceFile(whole, name, kind, stat.st_size, str(stat.st_mtime_ns))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield a folder's visible files; of a built corpus, its text shards."""
+def _walk(
+    folder: Path, dropped: Counter[str], above: tuple[tuple[int, int], ...]
+) -> Iterator[Path]:
+    """Yield a folder's visible files; of a built corpus, its text shards.
+
+    `above` tells the folders on the way here by device and number: a link back to one of them is
+    counted in `dropped` and not followed.
+    """
+    with _refusals(folder):
+        here = (folder.stat().st_dev, folder.stat().st_ino)
+        if here in above:
+            dropped["folder: link to itself"] += 1
+            return
+        paths = sorted(folder.iterdir())
     if is_corpus(folder):
-        yield from sorted(folder.glob("*.jsonl.zst"))
+        yield from (path for path in paths if path.name.endswith(".jsonl.zst"))
         return
-    for path in sorted(folder.iterdir()):
+    for path in paths:
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _walk(path)
+            yield from _walk(path, dropped, (*above, here))
         else:
             yield path
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn the system's refusals, such as a link to nowhere or a forbidden folder, into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="check where it leads and its permissions, or remove it",
+        ) from error
 
 
 def _kind_of(name: str) -> str | None:

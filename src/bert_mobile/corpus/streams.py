@@ -19,7 +19,7 @@ from typing import IO, cast
 
 from bert_mobile.corpus import remote
 from bert_mobile.corpus.libraries import library
-from bert_mobile.errors import InputError
+from bert_mobile.errors import InputError, RunError
 
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 """Suffixes that may follow any file kind."""
@@ -42,8 +42,8 @@ class Stream:
 def open_stream(path: Path | str) -> Iterator[Stream]:
     """Open `path` for reading, decompressed by its suffix.
 
-    Raises `InputError`, also from inside the block, where the file cannot be read, is cut off or
-    is not what its suffix says; `RunError` where it is elsewhere and the connection breaks.
+    Raises `InputError`, also from inside the block, where the file is cut off or is not what its
+    suffix says; `RunError` where the system cannot read it, or the connection to it breaks.
     """
     suffix = Path(path).suffix
     damaged: list[type[Exception]] = [EOFError, OSError, zlib.error, lzma.LZMAError]
@@ -53,19 +53,24 @@ def open_stream(path: Path | str) -> Iterator[Stream]:
         with _opened(path) as stored, _decompressed(stored, suffix.lower()) as plain:
             yield Stream(plain, stored)
     except tuple(damaged) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # decompressors give no number
+            raise RunError(
+                f"{path} cannot be read: {error.strerror}", hint="check the file and its disk"
+            ) from error
         found = "is cut off" if isinstance(error, EOFError) else "cannot be read"
-        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{path} {found}, expected a whole {suffix or 'plain'} file: {reason}",
+            f"{path} {found}, expected a whole {suffix or 'plain'} file: {error}",
             hint="copy or download the file again",
         ) from error
 
 
-def _opened(path: Path | str) -> AbstractContextManager[IO[bytes]]:
+def _opened(path: Path | str) -> AbstractContextManager[io.BufferedReader]:
     return remote.open_address(str(path)) if remote.is_address(path) else Path(path).open("rb")
 
 
-def _decompressed(stored: IO[bytes], suffix: str) -> IO[bytes]:
+def _decompressed(stored: io.BufferedReader, suffix: str) -> IO[bytes]:
+    if suffix in COMPRESSIONS and not stored.peek(1):
+        raise EOFError("it is empty")
     if suffix == ".gz":
         return cast("IO[bytes]", gzip.GzipFile(fileobj=stored))
     if suffix == ".bz2":
