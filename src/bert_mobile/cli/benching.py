@@ -1,4 +1,4 @@
-"""Commands that measure speed: bench pretrain."""
+"""Commands that measure speed: bench corpus and bench pretrain."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bert_mobile.cli.corpora import Source
 from bert_mobile.cli.output import PATH, as_json, example, show, table
+from bert_mobile.errors import RunError
 from bert_mobile.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -16,6 +18,37 @@ if TYPE_CHECKING:
 @click.group("bench", epilog=example("bert-mobile bench pretrain --corpus corpus"))
 def bench() -> None:
     """Measure speed on this machine, beside others in the same run."""
+
+
+@bench.command("corpus", epilog=example("bert-mobile bench corpus books/ --workers 1 --workers 2"))
+@click.argument("sources", nargs=-1, required=True, type=Source(), metavar="SOURCE…")
+@click.option(
+    "--workers", multiple=True, default=(1, 2), show_default=True, type=click.IntRange(min=1),
+    metavar="N", help="May be given several times; each has its turn.",
+)  # fmt: skip
+@click.option(
+    "--runs", default=3, show_default=True, type=click.IntRange(min=1), metavar="N",
+    help="Builds with each number of workers.",
+)  # fmt: skip
+@as_json
+def corpus(
+    sources: tuple[Path | str, ...], workers: tuple[int, ...], runs: int, as_json: bool
+) -> None:
+    """Speed of `corpus build` with more and more workers; all corpora must be the same."""
+    from bert_mobile.evaluate.corpus_speed import benchmark_corpus
+
+    report = benchmark_corpus(sources, workers=workers, runs=runs)
+    if as_json:
+        show(report.to_json())
+    else:
+        heads = ("workers", "median s", "median MB/s", "fastest MB/s", "peak MB")
+        rows = [(n, *asdict(figures).values()) for n, figures in report.workers.items()]
+        click.echo(table(rows, heads))
+    if not report.identical:
+        raise RunError(
+            f"the builds made {len(report.sha256)} different corpora, expected one",
+            hint="report this with the sources' kind and the JSON of --json",
+        )
 
 
 @bench.command(

@@ -3,13 +3,15 @@
 A file's kind follows from its name, compression aside (.gz, .bz2, .xz, .zst):
 
 - `.jsonl`, `.ndjson`: one JSON object a line; "text" holds the document, one paragraph a line;
-  "source" and "title" are kept where they are strings. A line over 16 MB is dropped and counted.
+  "source" and "title" are kept where they are strings. A line over 16 MB is dropped and counted,
+  and so is a record whose text is null.
 - `.parquet`: the same, an object a row; this is how the Hugging Face Hub keeps its data sets.
 - `.txt`: one book a file. Blank lines part paragraphs and hard line breaks inside one are joined;
   without any blank line every line is a paragraph. A file over 16 MB becomes several documents.
 - `.xml`: a Wikipedia dump (see `bert_mobile.corpus.wikipedia`).
 
-A folder is searched recursively in sorted order, hidden names aside. A corpus that we built is a
+A folder is searched recursively in sorted order, hidden names aside; links are followed, except
+back to a folder above, and pipes and devices are counted, not read. A corpus that we built is a
 source too: its text shards are read, its other files are not. A source may also lie elsewhere, on
 the Hub for one (see `bert_mobile.corpus.remote`). `bert_mobile.corpus.records` reads the files.
 """
