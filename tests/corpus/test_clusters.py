@@ -12,7 +12,10 @@ import pytest
 from bert_mobile.cli.corpora import corpus
 from bert_mobile.corpus import build_corpus, plan
 from bert_mobile.corpus.clusters import RayEngine, SlurmEngine
+from bert_mobile.corpus.engine import Stage, failure
 from bert_mobile.errors import InputError, MissingExtraError, RunError
+from bert_mobile.files import write_json
+from bert_mobile.progress import progress
 
 from .conftest import prose
 from .test_build import same_folders
@@ -98,6 +101,15 @@ def test_a_lost_slurm_job(
         build_corpus([source], tmp_path / "c", tokenizer=tokenizer, engine=engine)
     assert "--resume auto" in raised.value.hint
     assert str(tmp_path / ".c.part" / "engine" / "prepare") in raised.value.hint
+
+
+def test_a_failure_is_seen_while_other_tasks_run(slurm: Path, tmp_path: Path) -> None:
+    stage = Stage("prepare", print, "clean and split", [1.0, 1.0])
+    said = {"kind": "InputError", "message": "line 3: no valid JSON", "hint": "repair it"}
+    write_json(failure(tmp_path, "prepare", 1), said)
+    engine = SlurmEngine(1, "small", poll_seconds=100)
+    with progress("test", 2, "MB", 0) as bar, pytest.raises(InputError, match="line 3"):
+        engine._wait(stage, tmp_path, bar, lambda: True)
 
 
 def test_a_machine_without_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
