@@ -139,7 +139,7 @@ def test_all_held_out(source: Path, tmp_path: Path, tokenizer: Path) -> None:
 
 
 SLOW = (
-    "import sys, time\n"
+    "import signal, sys, time\n"
     "from pathlib import Path\n"
     "from bert_mobile.corpus import plan, stages\n"
     "from bert_mobile.cli import main\n"
@@ -149,6 +149,8 @@ SLOW = (
     "    time.sleep(60)\n"
     "if __name__ == '__main__':\n"
     "    stages.prepare_pieces = slow\n"
+    "    # a shell's job in the background is born deaf to Ctrl-C\n"
+    "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "    main(sys.argv[1:])\n"
 )
 
