@@ -27,7 +27,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     writable; `path` is then as it was before.
     """
     path = path.resolve()
-    scratch = path.with_name(f".{path.name}.part")
+    scratch = part_of(path)
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -58,7 +58,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def part_of(path: Path) -> Path:
-    """Return where a folder is made before it gets its name: `.NAME.part` beside it."""
+    """Return where a file or folder is made before it gets its name: `.NAME.part` beside it."""
     path = path.resolve()
     return path.with_name(f".{path.name}.part")
 

@@ -85,8 +85,8 @@ def lost_process_explained() -> Iterator[None]:
     """Turn the errors of PyTorch's communication into ours."""
     try:
         yield
-    except (distributed.DistError, RuntimeError) as error:
-        if isinstance(error, RunError) or not _is_communication(error):
+    except RuntimeError as error:  # PyTorch's DistError is one
+        if not _is_communication(error):
             raise
         raise RunError(
             f"another process of the run is lost: {str(error).splitlines()[0]}",

@@ -129,15 +129,14 @@ class _Steps(Dataset[list[MicroBatch]]):
 
     def __init__(self, sampler: PairSampler, world: World, accumulation: int) -> None:
         self._sampler, self._world, self._accumulation = sampler, world, accumulation
-        parts = world.size * accumulation
-        self._slots = sampler.most_asked * (sampler.batch_size // parts)
+        self._parts = world.size * accumulation
+        self._slots = sampler.most_asked * (sampler.batch_size // self._parts)
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
-        parts = self._world.size * self._accumulation
         first = self._world.rank * self._accumulation
         return [
             fixed_shape(
-                self._sampler.batch(step, rank=first + k, world_size=parts),
+                self._sampler.batch(step, rank=first + k, world_size=self._parts),
                 self._sampler.sequence_length,
                 self._slots,
             )
