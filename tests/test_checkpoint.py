@@ -9,7 +9,13 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from bert_mobile.checkpoint import ancestry, read_weights, verify, write_checkpoint
+from bert_mobile.checkpoint import (
+    ancestry,
+    convert_checkpoint,
+    read_weights,
+    verify,
+    write_checkpoint,
+)
 from bert_mobile.errors import ArtifactError
 from bert_mobile.files import sha256
 from bert_mobile.model.config import BertConfig
@@ -27,6 +33,14 @@ def unsigned(folder):
     """A copy without hashes, as other programs write it."""
     (folder / "provenance.json").unlink()
     return folder
+
+
+@pytest.fixture
+def unsigned_neighbour(tiny_checkpoint, tmp_path):
+    """Somebody else's folder."""
+    neighbour = shutil.copytree(tiny_checkpoint, tmp_path / "neighbour")
+    (neighbour / "provenance.json").unlink()
+    return neighbour
 
 
 def rewrite(folder, change):
@@ -226,3 +240,30 @@ def test_provenance_of_another_program_is_no_obstacle(unsigned, parents):
     (unsigned / "provenance.json").write_text(json.dumps(record))
     verify(unsigned, ["config.json"])
     assert [each["name"] for each in ancestry(unsigned)] == [unsigned.name]
+
+
+def test_a_converted_checkpoint_is_half_as_large_and_keeps_its_history(folder, tmp_path):
+    small = tmp_path / "small"
+    convert_checkpoint(folder, small, bfloat16=True)
+    weights = load_file(small / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        assert torch.equal(weights[name], tensor.bfloat16()), name
+    facts = json.loads((small / "provenance.json").read_text())
+    assert facts["recipe"] == "tiny"
+    assert facts["converted_from"] == {"sha256": sha256(folder / "model.safetensors")}
+    convert_checkpoint(small, tmp_path / "large")
+    back = load_file(tmp_path / "large" / "model.safetensors")
+    assert all(torch.equal(back[name], weights[name].float()) for name in weights)
+
+
+def test_converting_replaces_what_it_made_and_nothing_else(folder, unsigned_neighbour, tmp_path):
+    convert_checkpoint(folder, tmp_path / "out")
+    convert_checkpoint(folder, tmp_path / "out", bfloat16=True)
+    for other in (unsigned_neighbour, shutil.copytree(folder, tmp_path / "whole")):
+        with pytest.raises(ArtifactError, match="was not written by this command"):
+            convert_checkpoint(folder, other)
+    (folder / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match="missing or damaged"):
+        convert_checkpoint(folder, tmp_path / "out")
+    assert (tmp_path / "out" / "model.safetensors").stat().st_size > 1000

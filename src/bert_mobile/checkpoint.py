@@ -19,13 +19,21 @@ from numpy.typing import NDArray
 
 from bert_mobile import __version__
 from bert_mobile.errors import ArtifactError, MissingExtraError
-from bert_mobile.files import read_json, sha256, write_json
+from bert_mobile.files import (
+    atomic_folder,
+    read_json,
+    refuse_foreign_folder,
+    sha256,
+    write_json,
+)
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.names import TIED, canonical, huggingface_names
 from bert_mobile.tokenizer import TOKENIZER_FILES, load_tokenizer, save_tokenizer
 
 WEIGHTS = "model.safetensors"
 PROVENANCE = "provenance.json"
+CONVERTED = "converted_from"
+"""Key of the provenance of a checkpoint that is another one in other bytes."""
 
 FloatArray = NDArray[np.float32]
 
@@ -114,6 +122,32 @@ def write_checkpoint(
     write_json(folder / "config.json", config.to_json())
     copy_tokenizer(tokenizer, folder)
     write_provenance(folder, provenance)
+
+
+def convert_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> None:
+    """Write the float checkpoint in `folder` to `out` again, as float32 or in half the bytes.
+
+    It stays the model it was: what is known of its making, and its place in a run, go along, with
+    the hash of the weights it was made from. Raises `ArtifactError` where `folder` is damaged or
+    lacks a head, or `out` holds something else.
+    """
+    refuse_foreign_folder(out, _is_converted, inputs=[folder])
+    config = BertConfig.read(folder)
+    weights = read_weights(folder, config)
+    record: dict[str, Any] = {}
+    if (folder / PROVENANCE).is_file():
+        record = read_json(folder / PROVENANCE, "a provenance record")
+    facts = {key: value for key, value in record.items() if key not in ("files", "code")}
+    facts[CONVERTED] = {"sha256": sha256(folder / WEIGHTS)}
+    with atomic_folder(out) as scratch:
+        write_checkpoint(scratch, config, weights, folder, facts, bfloat16=bfloat16)
+
+
+def _is_converted(folder: Path) -> bool:
+    try:
+        return CONVERTED in read_json(folder / PROVENANCE, "a provenance record")
+    except ArtifactError:
+        return False
 
 
 def write_tensors(path: Path, weights: Mapping[str, FloatArray], *, bfloat16: bool = False) -> None:

@@ -126,23 +126,34 @@ def pretrain(
     click.echo(f"{report.folder}: the checkpoint, its record and its curve")
 
 
-@click.command("convert", epilog=example("bert-mobile convert default --out runs/float"))
+@click.command(
+    "convert",
+    epilog=example(
+        "bert-mobile convert default --out runs/float",
+        "bert-mobile convert runs/first --bfloat16 --out models/first",
+    ),
+)
 @click.argument("model", metavar="MODEL")
+@click.option("--bfloat16", is_flag=True, help="In two bytes a weight, not four.")
 @click.option("--out", required=True, type=FOLDER, help="Folder to make.")
 @as_json
-def convert(model: str, out: Path, as_json: bool) -> None:
-    """Turn a quantized model back into a float checkpoint, for transformers or more training.
+def convert(model: str, bfloat16: bool, out: Path, as_json: bool) -> None:
+    """Turn a model into a float checkpoint, for transformers, more training, or to pass it on.
 
-    The weights are the rounded ones. MODEL is `default`, a folder, or a repository on the Hub.
+    Of a quantized model the weights are the rounded ones. MODEL is `default`, a folder, or a
+    repository on the Hub.
     """
+    from bert_mobile.checkpoint import WEIGHTS, convert_checkpoint
     from bert_mobile.hub import resolve
     from bert_mobile.quantize import unpack_checkpoint
 
-    unpack_checkpoint(resolve(model), out)
+    folder = resolve(model)
+    write = convert_checkpoint if (folder / WEIGHTS).is_file() else unpack_checkpoint
+    write(folder, out, bfloat16=bfloat16)
     if as_json:
         show({"folder": str(out)})
     else:
-        click.echo(f"{out}: a float32 checkpoint")
+        click.echo(f"{out}: a checkpoint in {'bfloat16' if bfloat16 else 'float32'}")
 
 
 @click.command(

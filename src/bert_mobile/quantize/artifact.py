@@ -100,8 +100,8 @@ def dequantize(folder: Path) -> dict[str, FloatArray]:
     return weights
 
 
-def unpack_checkpoint(folder: Path, out: Path) -> None:
-    """Write a float32 checkpoint to `out` from the quantized model in `folder`.
+def unpack_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> None:
+    """Write a float32 or bfloat16 checkpoint to `out` from the quantized model in `folder`.
 
     Its weights are the rounded ones: it answers as the quantized model does, up to the rounding of
     activations in ONNX Runtime's kernels. Raises `ArtifactError` where `folder` is damaged or lacks
@@ -112,7 +112,7 @@ def unpack_checkpoint(folder: Path, out: Path) -> None:
     weights = dequantize(folder)
     facts = {"kind": UNPACKED, "parents": ancestry(folder, QUANTIZED)}
     with atomic_folder(out) as scratch:
-        write_checkpoint(scratch, config, weights, folder, facts)
+        write_checkpoint(scratch, config, weights, folder, facts, bfloat16=bfloat16)
 
 
 def _fit(
