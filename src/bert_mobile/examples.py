@@ -359,7 +359,7 @@ def _chained(offsets: list[NDArray[np.generic]]) -> IntArray:
     """Join the offsets of several shards, each beginning with 0, into one list."""
     parts: list[IntArray] = [np.zeros(1, np.int64)]
     end = 0
-    for each in map(np.int64, offsets):
-        parts.append(end + each[1:])
-        end += int(each[-1])  # of a shard without documents, 0
+    for each in offsets:
+        parts.append(end + each[1:].astype(np.int64))
+        end = int(parts[-1][-1]) if len(parts[-1]) else end  # a shard may have no documents
     return np.concatenate(parts)

@@ -173,13 +173,14 @@ def test_reading_ends_where_there_is_plenty(tiny_tokenizer, tmp_path):
     assert 2 * CHARACTERS_PER_QUESTION / size - 1 < read < 2 * CHARACTERS_PER_QUESTION / size + 2
 
 
-def test_same_names_are_told_apart(tmp_path):
+def test_same_names_are_told_apart(tiny_tokenizer, tmp_path):
     paths = [tmp_path / folder / "t.jsonl" for folder in ("a", "b")]
     for path in paths:
         path.parent.mkdir()
         write_lines(path, [{"text": document(1)}, {"text": document(2)}])
     found = open_held_out([*paths], pairs=1, sentences=1, text_field="text")
-    assert [text._name for text in found] == [str(path) for path in paths]
+    names = [group.data for text in found for group in text.groups(tiny_tokenizer)]
+    assert names == [str(path) for path in paths]
 
 
 CYRILLIC = "Это первое предложение. Это второе предложение."
