@@ -215,6 +215,15 @@ def test_a_damaged_manifest_is_refused(corpus, part):
             Corpus(corpus.folder, "train")
 
 
+def test_a_shard_may_have_no_documents(build, lengths, corpus):
+    """A tokenizer may leave nothing of all that a text shard has."""
+    gaps = build(lengths, shards=[0, 7, 0, 0, 54, 0], name="gaps")
+    assert (gaps.sentences == corpus.sentences).all()
+    assert (gaps.documents == corpus.documents).all()
+    everything = np.arange(corpus.sentences[-1])
+    assert (gaps.tokens(everything) == corpus.tokens(everything)).all()
+
+
 def test_a_split_that_is_not_there_is_named(corpus):
     with pytest.raises(InputError, match="has no split 'test', expected one of train, held_out"):
         Corpus(corpus.folder, "test")

@@ -17,6 +17,7 @@ Dimensions: B batch, T tokens of a sequence, M masked tokens of the batch.
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,12 +75,31 @@ class Batch:
     """(B,), 0 where B follows A, 1 where it is from another document: Hugging Face's labels."""
 
 
-class Corpus:
-    """One split of a built corpus, its tokens left on disk.
+class Pieces(Protocol):
+    """Documents as pieces: what pairs are drawn from."""
 
-    `sentences` (S+1,) and `documents` (D+1,) are int64 offsets, into the tokens and the
-    sentences, counted over all shards together.
-    """
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+
+    @property
+    def special(self) -> SpecialIds:
+        """The special tokens of the tokenizer that made the pieces."""
+
+    @property
+    def sentences(self) -> IntArray:
+        """(S+1,), where each sentence begins in the tokens, then their number."""
+
+    @property
+    def documents(self) -> IntArray:
+        """(D+1,), where each document begins in the sentences, then their number."""
+
+    def tokens(self, offsets: IntArray) -> IntArray:
+        """Return the pieces at any offsets, in the shape of these."""
+
+
+class Corpus:
+    """One split of a built corpus, its tokens left on disk: `Pieces` over all shards together."""
 
     def __init__(self, folder: Path, split: str) -> None:
         """Open a corpus. Raises `ArtifactError` where it is none, or damaged."""
@@ -92,7 +112,7 @@ class Corpus:
         names = manifest["splits"][split]["shards"]
         shards = [f"{name}.{kind}.npy" for name in names for kind in PARTS]
         check_files(folder, manifest, ["tokenizer.json", *shards])
-        self.folder, self.split = folder, split
+        self.folder, self.split, self.name = folder, split, f"split {split!r} of {folder}"
         self.special = SpecialIds.of(folder)
         self.vocabulary_size = len(self.special.is_text)
         self._shards = [self._load(name, "tokens", np.uint16, map_file=True) for name in names]
@@ -157,7 +177,7 @@ class PairSampler:
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpus: Pieces,
         *,
         seed: int,
         sequence_length: int,
@@ -167,9 +187,8 @@ class PairSampler:
     ) -> None:
         if len(corpus.documents) < 3:
             raise InputError(
-                f"split {corpus.split!r} of {corpus.folder} has "
-                f"{len(corpus.documents) - 1} document(s), expected two or more: half of the pairs "
-                "join sentences of different documents",
+                f"{corpus.name} has {len(corpus.documents) - 1} document(s), expected two or more: "
+                "half of the pairs join sentences of different documents",
                 hint="build the corpus of more documents",
             )
         if sequence_length < SHORTEST_SEQUENCE:
@@ -314,7 +333,7 @@ class PairSampler:
         return Batch(hidden, real, types, np.flatnonzero(asked), ids[asked], is_random)
 
 
-def _windows(corpus: Corpus, room: int) -> IntArray:
+def _windows(corpus: Pieces, room: int) -> IntArray:
     """Return the sentences at which windows of `room` tokens begin.
 
     A document is cut every `room` tokens; a window begins with the first sentence that begins in
@@ -330,7 +349,7 @@ def _windows(corpus: Corpus, room: int) -> IntArray:
     windows = np.flatnonzero(begins)
     if not len(windows):
         raise InputError(
-            f"split {corpus.split!r} of {corpus.folder} has no document of two sentences",
+            f"{corpus.name} has no document of two sentences",
             hint="build the corpus of longer documents",
         )
     return windows
@@ -339,6 +358,8 @@ def _windows(corpus: Corpus, room: int) -> IntArray:
 def _chained(offsets: list[NDArray[np.generic]]) -> IntArray:
     """Join the offsets of several shards, each beginning with 0, into one list."""
     parts: list[IntArray] = [np.zeros(1, np.int64)]
+    end = 0
     for each in offsets:
-        parts.append(parts[-1][-1] + each[1:].astype(np.int64))
+        parts.append(end + each[1:].astype(np.int64))
+        end = int(parts[-1][-1]) if len(parts[-1]) else end  # a shard may have no documents
     return np.concatenate(parts)

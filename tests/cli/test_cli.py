@@ -221,6 +221,25 @@ def test_bytes_that_are_no_utf8_are_an_error_of_the_input(run, tiny_checkpoint):
     assert len(err.splitlines()) == 2
 
 
+def test_evaluate_as_a_table(run, tiny_checkpoint, tiny_corpus):
+    given = ["--data", tiny_corpus, "--pairs", 4, "--sentences", 0, "--threads", 1]
+    status, out, err = run("evaluate", tiny_checkpoint, tiny_checkpoint, *given)
+    assert (status, err) == (0, "")
+    heads, one, other, blank, _, counts = out.splitlines()
+    assert heads.split()[:5] == ["held", "out", "model", "loss", "perplexity"]
+    assert one.split()[:4] == ["corpus", "·", "all", str(tiny_checkpoint)]
+    assert other.split() == one.split()[3:]
+    assert one.endswith("–")
+    assert (blank, counts.split()[:3]) == ("", ["corpus", "·", "all"])
+
+
+def test_evaluate_tells_what_is_wrong_in_two_lines(run, tiny_checkpoint, tmp_path):
+    (tmp_path / "text.txt").write_text("")
+    status, out, err = run("evaluate", tiny_checkpoint, "--data", tmp_path / "text.txt")
+    assert (status, out) == (2, "")
+    assert [line.split(":")[0] for line in err.splitlines()] == ["error", "hint"]
+
+
 # --- the whole road -----------------------------------------------------------------------------
 
 RECIPE = """
@@ -262,5 +281,9 @@ def test_from_text_to_answers(run, tiny_texts, tmp_path):
     for model in (float_model, small):
         answers = done("fill-mask", "the [MASK] of the", "--model", model)
         assert len(answers) == 5
-    judged = done("evaluate", float_model, small, "--data", corpus, "--pairs", 16)
-    assert abs(judged[0]["masked_token_loss"] - judged[1]["masked_token_loss"]) < 0.1
+    given = ["--data", corpus, "--data", tiny_texts, "--pairs", 16, "--sentences", 4]
+    (one, raw), (other, _) = (
+        each["groups"] for each in done("evaluate", float_model, small, *given)
+    )
+    assert abs(one["masked_token_loss"] - other["masked_token_loss"]) < 0.1
+    assert (raw["data"], raw["kind"]) == (tiny_texts.name, "all")

@@ -181,19 +181,22 @@ def _replaced(corpus: Path) -> Workspace:
     return Workspace.begin(corpus)
 
 
-def read_sentences(corpus_or_source: Path | str) -> Iterator[list[str]]:
+def read_sentences(
+    corpus_or_source: Path | str, *, text_field: str = "text", dropped: Counter[str] | None = None
+) -> Iterator[list[str]]:
     """Yield documents as lists of sentences, from the train split of a corpus or any raw source.
 
-    Raw sources are cleaned and split as `build_corpus` does, but not deduplicated. Raises
-    `InputError` or `ArtifactError` where the files are not what was expected.
+    Raw sources are cleaned and split as `build_corpus` does, but not deduplicated; `dropped` counts
+    what is left out. Raises `InputError` or `ArtifactError` where the files are not what was
+    expected.
     """
     if not is_address(corpus_or_source) and is_corpus(folder := Path(corpus_or_source)):
         for name in read_manifest(folder)["splits"]["train"]["shards"]:
             yield from shards.read_text_shard(folder / f"{name}.jsonl.zst")
         return
-    reading = Reading()
+    reading = Reading(dropped=Counter() if dropped is None else dropped)
     files = find_files([corpus_or_source], reading.dropped)
-    for record in read_records(map(Piece, files), reading, "text"):
+    for record in read_records(map(Piece, files), reading, text_field):
         found = prepare.sentences_of(record, reading.dropped, Counter())
         if found:
             yield found

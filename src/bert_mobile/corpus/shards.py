@@ -72,20 +72,28 @@ def text_lines(path: Path) -> Iterator[bytes]:
 
 
 def read_text_shard(path: Path) -> Iterator[list[str]]:
-    """Yield the documents of a text shard, each as its sentences.
+    """Yield the documents of a text shard, each as its sentences; raises as `read_documents`."""
+    for _, sentences in read_documents(path):
+        yield sentences
+
+
+def read_documents(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the documents of a text shard, each as its source and its sentences.
 
     Raises `ArtifactError` where a line is no document, and as `open_stream` does: `InputError`
     where the file is cut off or damaged, `RunError` where the system cannot read it.
     """
     for number, line in enumerate(text_lines(path), start=1):
         try:
-            sentences: list[str] = json.loads(line)["sentences"]
+            document = json.loads(line)
+            sentences: list[str] = document["sentences"]
+            source = str(document.get("source") or "")
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(
                 f"{path}, line {number} is no document of a corpus: {error!r}",
                 hint="the corpus is damaged; build it anew",
             ) from None
-        yield sentences
+        yield source, sentences
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
