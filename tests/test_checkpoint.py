@@ -244,7 +244,9 @@ def test_provenance_of_another_program_is_no_obstacle(unsigned, parents):
 
 def test_a_converted_checkpoint_is_half_as_large_and_keeps_its_history(folder, tmp_path):
     small = tmp_path / "small"
+    (folder / "README.md").write_text("# a card", encoding="utf-8")
     convert_checkpoint(folder, small, bfloat16=True)
+    assert (small / "README.md").read_text(encoding="utf-8") == "# a card"
     weights = load_file(small / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
     for name, tensor in load_file(folder / "model.safetensors").items():

@@ -32,6 +32,8 @@ from bert_mobile.tokenizer import TOKENIZER_FILES, load_tokenizer, save_tokenize
 
 WEIGHTS = "model.safetensors"
 PROVENANCE = "provenance.json"
+CARD = "README.md"
+"""The model card, where the Hugging Face Hub looks for it."""
 CONVERTED = "converted_from"
 """Key of the provenance of a checkpoint that is another one in other bytes."""
 
@@ -127,8 +129,8 @@ def write_checkpoint(
 def convert_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> None:
     """Write the float checkpoint in `folder` to `out` again, as float32 or in half the bytes.
 
-    It stays the model it was: what is known of its making, and its place in a run, go along, with
-    the hash of the weights it was made from. Raises `ArtifactError` where `folder` is damaged or
+    It stays the model it was: its card, what is known of its making, and its place in a run go
+    along, with the hash of the weights it was made from. Raises `ArtifactError` where `folder` is damaged or
     lacks a head, or `out` holds something else.
     """
     refuse_foreign_folder(out, _is_converted, inputs=[folder])
@@ -140,6 +142,8 @@ def convert_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> No
     facts = {key: value for key, value in record.items() if key not in ("files", "code")}
     facts[CONVERTED] = {"sha256": sha256(folder / WEIGHTS)}
     with atomic_folder(out) as scratch:
+        if (folder / CARD).is_file():
+            shutil.copyfile(folder / CARD, scratch / CARD)
         write_checkpoint(scratch, config, weights, folder, facts, bfloat16=bfloat16)
 
 

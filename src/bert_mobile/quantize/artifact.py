@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bert_mobile.checkpoint import (
+    CARD,
     ancestry,
     copy_tokenizer,
     expected_shapes,
@@ -208,14 +209,14 @@ def _write(
     copy_tokenizer(source, folder)
     write_json(folder / REPORT, report.to_json())
     text = card(config, report, facts, _parents_card(source))
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(text, encoding="utf-8")
     write_provenance(folder, facts)
     return QuantizationReport(folder_bytes(folder), model_bytes, tensors)
 
 
 def _parents_card(folder: Path) -> str:
     """Return the card of the float model, if it has one."""
-    path = folder / "README.md"
+    path = folder / CARD
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
