@@ -48,7 +48,10 @@ def grow(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Grow one of the nine sizes out of a smaller trained BERT, to pretrain it from there."""
+    """Grow one of the nine sizes out of a smaller trained BERT, to pretrain it from there.
+
+    SOURCE is a folder that bert-mobile or transformers wrote; the heads that it has come along.
+    """
     from bert_mobile.model.config import BertConfig
     from bert_mobile.tokenizer import id_count, load_tokenizer
     from bert_mobile.train.grow import grow as run
@@ -59,6 +62,8 @@ def grow(
     if as_json:
         show(report.to_json())
         return
+    carried = ", ".join(head.replace("_", " ") for head in report.heads)
+    click.echo(f"heads carried over: {carried or 'none'}")
     click.echo(f"{report.pieces_matched:,} of {report.pieces:,} pieces are in the old vocabulary")
     errors = ((str(layer), error) for layer, error in enumerate(report.hidden_state_error))
     click.echo(table(errors, ("after layer", "relative error")))
