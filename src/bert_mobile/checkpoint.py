@@ -130,8 +130,8 @@ def convert_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> No
     """Write the float checkpoint in `folder` to `out` again, as float32 or in half the bytes.
 
     It stays the model it was: its card, what is known of its making, and its place in a run go
-    along, with the hash of the weights it was made from. Raises `ArtifactError` where `folder` is damaged or
-    lacks a head, or `out` holds something else.
+    along, with the hash of the weights it was made from. Raises `ArtifactError` where `folder` is
+    damaged or lacks a head, or `out` holds something else.
     """
     refuse_foreign_folder(out, _is_converted, inputs=[folder])
     config = BertConfig.read(folder)
