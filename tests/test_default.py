@@ -6,14 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 import bert_mobile
-from bert_mobile.checkpoint import PROVENANCE
+from bert_mobile.checkpoint import PROVENANCE, WEIGHTS, verify
 from bert_mobile.files import sha256
 from bert_mobile.hub import resolve
 from bert_mobile.quantize.report import folder_bytes
 
 MOST_BYTES = 25_000_000
+MOST_FLOAT_BYTES = 80_000_000
+
+FLOAT = Path(__file__).parents[1] / "models" / "bert-mobile"
+"""The float weights, in the repository only."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,17 @@ def test_every_file_is_the_one_that_was_made(folder) -> None:
     assert {name: sha256(folder / name) for name in found} == recorded
 
 
+def test_it_was_made_of_the_float_weights_in_the_repository(folder) -> None:
+    weights = FLOAT / WEIGHTS
+    verify(FLOAT, [WEIGHTS, "config.json", "README.md", "tokenizer.json", "vocab.txt"])
+    assert weights.stat().st_size <= MOST_FLOAT_BYTES
+    parent = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["parents"][-1]
+    assert parent["sha256"] == sha256(weights)
+    with safe_open(weights, "pt") as stored:
+        kinds = {stored.get_slice(name).get_dtype() for name in stored.offset_keys()}
+    assert kinds == {"BF16"}
+
+
 def test_it_has_the_shape_of_the_card(model) -> None:
     config = model.config
     assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads) == (8, 512, 8)
@@ -70,7 +86,7 @@ def test_it_answers_with_words(model, text) -> None:
     [
         ("She opened the [MASK] and went into the house.", "door", "because"),
         ("He was born in the [MASK] of London.", "city", "eat"),
-        ("In the [MASK] of 1914 the war began.", "year", "door"),
+        ("In the [MASK] of 1914 the war began.", "summer", "door"),
     ],
 )
 def test_it_has_learned_some_english(model, text, likely, unlikely) -> None:

@@ -135,7 +135,8 @@ def convert_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> No
     """
     refuse_foreign_folder(out, _is_converted, inputs=[folder])
     config = BertConfig.read(folder)
-    weights = read_weights(folder, config)
+    read = read_weights(folder, config)
+    weights = {name: read[name] for name in expected_shapes(config) if name in read}  # one order
     record: dict[str, Any] = {}
     if (folder / PROVENANCE).is_file():
         record = read_json(folder / PROVENANCE, "a provenance record")
