@@ -121,7 +121,7 @@ rehearse() {
     CORPUS=other-corpus must_fail piece home/weights
     MINUTES=5 piece home/weights | tee resumed
     grep -q "resumed from step" resumed
-    bert_mobile evaluate home/weights "$RUN" --data there/corpus --pairs 32
+    bert_mobile evaluate home/weights "$RUN" --data "$corpus" --pairs 32 --sentences 5
     say "rehearsed: everything went as it should"
 }
 
