@@ -137,9 +137,7 @@ def convert_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> No
     config = BertConfig.read(folder)
     read = read_weights(folder, config)
     weights = {name: read[name] for name in expected_shapes(config) if name in read}  # one order
-    record: dict[str, Any] = {}
-    if (folder / PROVENANCE).is_file():
-        record = read_json(folder / PROVENANCE, "a provenance record")
+    record = _record(folder)
     facts = {key: value for key, value in record.items() if key not in ("files", "code")}
     facts[CONVERTED] = {"sha256": sha256(folder / WEIGHTS)}
     with atomic_folder(out) as scratch:
@@ -215,14 +213,18 @@ def ancestry(folder: Path, file: str = WEIGHTS) -> list[dict[str, Any]]:
     The oldest comes first, `folder` itself last, each with its name, the SHA-256 of its `file` of
     weights and what its own provenance tells of it.
     """
-    record: dict[str, Any] = {}
-    if (folder / PROVENANCE).is_file():
-        record = read_json(folder / PROVENANCE, "a provenance record")
+    record = _record(folder)
     parents = record.get("parents")  # of another program's record: anything
     listed = parents if isinstance(parents, list) else []
     earlier = [each for each in listed if isinstance(each, dict)]
     own = {key: value for key, value in record.items() if key not in ("files", "parents")}
     return [*earlier, {"name": folder.resolve().name, "sha256": sha256(folder / file), **own}]
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Return the provenance of a folder, nothing where it has none."""
+    path = folder / PROVENANCE
+    return read_json(path, "a provenance record") if path.is_file() else {}
 
 
 def verify(folder: Path, names: list[str]) -> None:
@@ -231,9 +233,7 @@ def verify(folder: Path, names: list[str]) -> None:
     A folder without one (made by another program) passes. Raises `ArtifactError` on a file that is
     missing or has changed: no model format detects a flipped bit by itself.
     """
-    if not (folder / PROVENANCE).is_file():
-        return
-    recorded = read_json(folder / PROVENANCE, "a provenance record").get("files")
+    recorded = _record(folder).get("files")
     for name in names:
         if not isinstance(recorded, dict) or name not in recorded:
             continue
