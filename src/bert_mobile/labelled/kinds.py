@@ -1,0 +1,86 @@
+"""Find labelled files and tell their kinds: by name, compression aside, else by content."""
+
+from itertools import islice
+from pathlib import Path
+
+from bert_mobile.corpus.streams import COMPRESSIONS, open_stream
+from bert_mobile.errors import InputError
+from bert_mobile.labelled.lines import numbered_lines
+from bert_mobile.labelled.places import DataFile
+
+KINDS = ("csv", "tsv", "jsonl", "json", "parquet", "conll", "conllu")
+"""What a labelled file may be."""
+
+_SUFFIXES = {
+    **{f".{kind}": kind for kind in KINDS},
+    ".tab": "tsv",
+    ".ndjson": "jsonl",
+    **dict.fromkeys((".bio", ".iob", ".iob2", ".bioes", ".iobes", ".ner", ".pos"), "conll"),
+}
+
+_UNITS = {"parquet": "row", "json": "record"}
+
+ACCEPTED = f"{', '.join(_SUFFIXES)} or .txt, each plain or followed by {', '.join(COMPRESSIONS)}"
+
+_LOOKED_AT = 200
+"""Lines of a file that are looked at for its kind."""
+
+
+def find(
+    source: str | Path, kind: str, split: str | None, form: str | None
+) -> tuple[DataFile, ...]:
+    """Return the files behind a source; raises `InputError` where none is of a known kind."""
+    path = Path(source)
+    if path.is_dir():
+        raise InputError(
+            f"{source} is a folder, expected a file of labelled examples",
+            hint="name a file in it",
+        )
+    if not path.exists():
+        raise InputError(f"{source} does not exist, expected a file", hint="check the path")
+    if not path.is_file():
+        raise InputError(f"{source} is no regular file", hint="write it to a file first")
+    size = path.stat().st_size
+    file = labelled_file(str(path), path.name, size, kind, form)
+    if split is not None and file.kind != "json":
+        raise InputError(
+            f"{source} is one split by itself, and split {split!r} is asked for",
+            hint="leave out split; a JSON file or a data set of the Hub may have several",
+        )
+    return (file,)
+
+
+def labelled_file(path: str, name: str, size: int, kind: str, form: str | None) -> DataFile:
+    """Return one file with its kind. Raises `InputError` where that is not known."""
+    if form is not None and form not in KINDS:
+        raise InputError(f"form is {form!r}, expected one of {', '.join(KINDS)}", hint="check it")
+    found = form or suffix_kind(name)
+    if found is None or (found == "tsv" and kind == "tag" and form is None):
+        found = _kind_of_content(DataFile(path, name, size, "txt"), kind, found)
+    return DataFile(path, name, size, found, _UNITS.get(found, "line"))
+
+
+def suffix_kind(name: str) -> str | None:
+    """Return what a name says of a file's kind."""
+    path = Path(name.lower())
+    if path.suffix in COMPRESSIONS:
+        path = path.with_suffix("")
+    return _SUFFIXES.get(path.suffix)
+
+
+def _kind_of_content(file: DataFile, kind: str, otherwise: str | None) -> str:
+    """Tell CoNLL by blank lines between sentences, TSV by tabs."""
+    with open_stream(file.path) as stream:
+        lines = numbered_lines(stream.plain, file, "latin-1")
+        texts = [line.strip("\r\n") for _, line in islice(lines, _LOOKED_AT)]
+    if not any(texts):
+        raise file.empty()
+    if kind == "tag" and "" in texts[:-1]:
+        return "conll"
+    if otherwise:
+        return otherwise
+    if "\t" in texts[0]:
+        return "tsv"
+    if kind == "tag":
+        return "conll"
+    raise InputError(f"{file.name} is of no known kind, expected {ACCEPTED}", hint="rename it")

@@ -1,0 +1,79 @@
+"""The labels of a file, found in a first pass, and what may be wrong with them as a whole."""
+
+import difflib
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+from bert_mobile.errors import InputError
+from bert_mobile.labelled.examples import Example, LabelledText, TaggedSentence
+from bert_mobile.labelled.file import LabelledFile
+
+SHOWN = 10
+"""Labels that a message lists."""
+
+
+def label_counts(examples: Iterable[Example]) -> dict[str, int]:
+    """Return how often each label or tag occurs, sorted by name; numbers by size."""
+    counts: Counter[str] = Counter()
+    for example in examples:
+        counts.update(labels_of(example))
+    return {name: counts[name] for name in sorted_names(counts)}
+
+
+def label_names(examples: Iterable[Example]) -> tuple[str, ...]:
+    """Return the different labels or tags, sorted as by `label_counts`."""
+    return tuple(label_counts(examples))
+
+
+def labels_of(example: Example) -> tuple[str, ...]:
+    """Return the labels of a text or the tags of a sentence; nothing of any other example."""
+    if isinstance(example, LabelledText):
+        return example.labels or ()
+    return (example.tags or ()) if isinstance(example, TaggedSentence) else ()
+
+
+def sorted_names(names: Iterable[str]) -> list[str]:
+    """Return names in a fixed order: by size where all are whole numbers."""
+    names = list(names)
+    if all(name.removeprefix("-").isdecimal() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def refuse_one_class(file: LabelledFile, names: Collection[str]) -> None:
+    """Raise `InputError` where there is nothing to tell apart."""
+    if len(names) < 2:
+        column = f", column {file.columns.label!r}" if file.columns else ""
+        found = f"the only label is {next(iter(names))!r}" if names else "there is no label"
+        raise InputError(
+            f"{file.name}{column}: {found}, expected two or more",
+            hint="add examples of another class, or name another column with label (--label)",
+        )
+
+
+def check_labels(file: LabelledFile, names: Collection[str]) -> int:
+    """Read a file to its end; return how many examples it has.
+
+    Raises `InputError` at the first label that is not among `names`, and for whatever else is
+    wrong.
+    """
+    known = frozenset(names)
+    count = 0
+    for example in file:
+        count += 1
+        if not known.issuperset(labels_of(example)):
+            raise _unseen(file, example, names)
+    if not count:
+        raise file.files[0].empty()
+    return count
+
+
+def _unseen(file: LabelledFile, example: Example, names: Collection[str]) -> InputError:
+    label = next(name for name in labels_of(example) if name not in names)
+    near = difflib.get_close_matches(label, names, n=1)
+    shown = ", ".join(sorted_names(names)[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+    return file.error(
+        example,
+        f"label {label!r}, expected one of the training file's: {shown}",
+        f"did you mean {near[0]!r}?" if near else "train on examples of it, or delete the row",
+    )
