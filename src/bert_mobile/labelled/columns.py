@@ -209,7 +209,7 @@ class Chooser:
 
     def _none_found(self, called: str, option: str) -> InputError:
         return InputError(
-            f"{self.file.name}: found columns {', '.join(self.sample.names)}, none that is "
-            f"clearly the {called}",
+            f"{self.file.name}: found columns {', '.join(self.sample.names)}, none clearly "
+            f"the {called}",
             hint=f"name it with {option} (--{option} COLUMN)",
         )

@@ -32,6 +32,8 @@ class Delimited:
     encoding: str
     fewest: int = 0
     """Fields that a row must have at least; 0: exactly as many as columns."""
+    skip_short: bool = False
+    """Whether rows of fewer fields are left out; GLUE's QQP has a few that are damaged."""
 
     def describe(self) -> str:
         """Say it in a few words."""
@@ -39,9 +41,9 @@ class Delimited:
         header = "with a header" if self.has_header else "without header"
         return f"{kind} {header}, {len(self.columns)} columns"
 
-    def tolerant(self, *named: str) -> "Delimited":
-        """Let rows have more fields than the first, where it is no header (STS-B's provenance)."""
-        if self.has_header:
+    def tolerant(self, named: Sequence[str]) -> "Delimited":
+        """Let rows of a file without header have more fields than those named, as STS-B's have."""
+        if self.has_header or not named:
             return self
         return replace(self, fewest=max(int(name.removeprefix("#")) for name in named))
 
@@ -52,8 +54,11 @@ class Delimited:
             self._refuse_other_header(file, next(found, (1, []))[1])
         width = len(self.columns)
         for line, fields in found:
-            if len(fields) != width and (not self.fewest or len(fields) < self.fewest):
-                raise self._wrong_width(file, line, fields)
+            if len(fields) != width:
+                if self.skip_short and len(fields) < (self.fewest or width):
+                    continue
+                if not self.fewest or len(fields) < self.fewest:
+                    raise self._wrong_width(file, line, fields)
             yield line, dict(zip(self.columns, fields, strict=False))
 
     def _refuse_other_header(self, file: DataFile, fields: Sequence[str]) -> None:
@@ -73,6 +78,8 @@ class Delimited:
             else 'a text that holds the separator, a quote or a line end belongs in "quotes"'
         )
         extra = len(fields) - len(self.columns)
+        if extra > 0 and not self.has_header:
+            hint += "; where text and label name the columns, more may follow"
         column = None if extra > 0 else self.columns[len(fields)]
         found = f"{len(fields)} fields, expected {expected}"
         return file.error(line, column, found, hint)

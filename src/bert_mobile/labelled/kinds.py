@@ -3,8 +3,10 @@
 from itertools import islice
 from pathlib import Path
 
+from bert_mobile.corpus import remote
 from bert_mobile.corpus.streams import COMPRESSIONS, open_stream
 from bert_mobile.errors import InputError
+from bert_mobile.labelled import hub
 from bert_mobile.labelled.lines import numbered_lines
 from bert_mobile.labelled.places import DataFile
 
@@ -22,6 +24,9 @@ _UNITS = {"parquet": "row", "json": "record"}
 
 ACCEPTED = f"{', '.join(_SUFFIXES)} or .txt, each plain or followed by {', '.join(COMPRESSIONS)}"
 
+_ELSEWHERE = (".parquet", *(suffix for suffix in _SUFFIXES if suffix != ".parquet"))
+"""Suffixes that are looked for in a data set, the best first."""
+
 _LOOKED_AT = 200
 """Lines of a file that are looked at for its kind."""
 
@@ -30,7 +35,11 @@ def find(
     source: str | Path, kind: str, split: str | None, form: str | None
 ) -> tuple[DataFile, ...]:
     """Return the files behind a source; raises `InputError` where none is of a known kind."""
-    path = Path(source)
+    if form is not None and form not in KINDS:
+        raise InputError(f"form is {form!r}, expected one of {', '.join(KINDS)}", hint="check it")
+    path = remote.local_path(source)
+    if path is None or (hub.is_data_set(source) and _is_elsewhere(path)):
+        return _files_elsewhere(str(source), split, form)
     if path.is_dir():
         raise InputError(
             f"{source} is a folder, expected a file of labelled examples",
@@ -41,7 +50,7 @@ def find(
     if not path.is_file():
         raise InputError(f"{source} is no regular file", hint="write it to a file first")
     size = path.stat().st_size
-    file = labelled_file(str(path), path.name, size, kind, form)
+    file = labelled_file(str(path), str(source), size, kind, form)
     if split is not None and file.kind != "json":
         raise InputError(
             f"{source} is one split by itself, and split {split!r} is asked for",
@@ -50,11 +59,23 @@ def find(
     return (file,)
 
 
+def _is_elsewhere(path: Path) -> bool:
+    """Tell that OWNER/NAME is no file here, nor meant to be one."""
+    return not path.exists() and suffix_kind(path.name) is None
+
+
+def _files_elsewhere(source: str, split: str | None, form: str | None) -> tuple[DataFile, ...]:
+    found = []
+    for file in hub.data_set_files(source, split, _ELSEWHERE):
+        kind = form or suffix_kind(file.name) or "parquet"
+        unit = _UNITS.get(kind, "line")
+        found.append(DataFile(file.path, file.name, file.bytes, kind, unit))
+    return tuple(found)
+
+
 def labelled_file(path: str, name: str, size: int, kind: str, form: str | None) -> DataFile:
     """Return one file with its kind. Raises `InputError` where that is not known."""
-    if form is not None and form not in KINDS:
-        raise InputError(f"form is {form!r}, expected one of {', '.join(KINDS)}", hint="check it")
-    found = form or suffix_kind(name)
+    found = form or suffix_kind(path)
     if found is None or (found == "tsv" and kind == "tag" and form is None):
         found = _kind_of_content(DataFile(path, name, size, "txt"), kind, found)
     return DataFile(path, name, size, found, _UNITS.get(found, "line"))

@@ -1,6 +1,8 @@
 """The labels of a file, found in a first pass, and what may be wrong with them as a whole."""
 
 import difflib
+import re
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable
 
@@ -8,15 +10,23 @@ from bert_mobile.errors import InputError
 from bert_mobile.labelled.examples import Example, LabelledText, TaggedSentence
 from bert_mobile.labelled.file import LabelledFile
 
+_PREFIXED = re.compile(r"([BIESLUM])-(.+)")
+
 SHOWN = 10
 """Labels that a message lists."""
 
 
 def label_counts(examples: Iterable[Example]) -> dict[str, int]:
-    """Return how often each label or tag occurs, sorted by name; numbers by size."""
+    """Return how often each label or tag occurs, sorted by name; numbers by size.
+
+    Warns where tags contradict each other (`scheme_remark`).
+    """
     counts: Counter[str] = Counter()
     for example in examples:
         counts.update(labels_of(example))
+    remark = scheme_remark(counts) if getattr(examples, "kind", None) == "tag" else None
+    if remark:
+        warnings.warn(remark, stacklevel=2)
     return {name: counts[name] for name in sorted_names(counts)}
 
 
@@ -38,6 +48,25 @@ def sorted_names(names: Iterable[str]) -> list[str]:
     if all(name.removeprefix("-").isdecimal() for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
+
+
+def scheme_remark(names: Iterable[str]) -> str | None:
+    """Say how tags such as B-PER and I-PER contradict each other; None where they do not."""
+    begun: dict[str, set[str]] = {}
+    bare = []
+    for name in sorted_names(names):
+        if matched := _PREFIXED.fullmatch(name):
+            begun.setdefault(matched[2], set()).add(matched[1])
+        elif name != "O":
+            bare.append(name)
+    if not begun:
+        return None
+    if bare:
+        return f"tags with and without B- or I- are mixed: {bare[0]!r} has none"
+    inside = [name for name, prefixes in begun.items() if prefixes == {"I"}]
+    if inside and len(inside) < len(begun):
+        return f"tags of BIO and IO are mixed: there is I-{inside[0]} and no B-{inside[0]}"
+    return None
 
 
 def refuse_one_class(file: LabelledFile, names: Collection[str]) -> None:

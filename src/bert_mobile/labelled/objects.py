@@ -144,8 +144,6 @@ def _splits(document: Any) -> Mapping[str, list[Any]]:
     """Return the lists of records in an object of split → list; nothing of any other document."""
     if not isinstance(document, dict):
         return {}
-    return {
-        name: value
-        for name, value in document.items()
-        if isinstance(value, list) and all(isinstance(each, dict | list) for each in value)
-    }
+    lists = {name: value for name, value in document.items() if isinstance(value, list)}
+    rows = (row for value in lists.values() for row in value)
+    return lists if all(isinstance(row, dict | list) for row in rows) else {}
