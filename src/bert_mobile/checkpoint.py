@@ -34,6 +34,7 @@ WEIGHTS = "model.safetensors"
 PROVENANCE = "provenance.json"
 CARD = "README.md"
 """The model card, where the Hugging Face Hub looks for it."""
+_POOLER = "bert.pooler."
 CONVERTED = "converted_from"
 """Key of the provenance of a checkpoint that is another one in other bytes."""
 
@@ -50,6 +51,8 @@ def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
         "masked_tokens.bias": (vocabulary,),
         "next_sentence.weight": (2, hidden),
         "next_sentence.bias": (2,),
+        "head.weight": (config.head_outputs, hidden),
+        "head.bias": (config.head_outputs,),
     }
 
     def shape(ours: str) -> tuple[int, ...]:
@@ -63,7 +66,7 @@ def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
             return (hidden, inner)
         return (hidden,) if ours.endswith("bias") or "norm" in ours else (hidden, hidden)
 
-    names = huggingface_names(config.num_hidden_layers)
+    names = huggingface_names(config.num_hidden_layers, config.architecture)
     return {theirs: shape(ours) for ours, theirs in names.items()}
 
 
@@ -73,10 +76,11 @@ def read_weights(
     """Read `folder/model.safetensors` as float32 arrays by Hugging Face name, every shape checked.
 
     The encoder must be whole; each head (pooler, masked tokens, next sentence) is whole or absent,
-    as in checkpoints of a bare encoder. Raises `ArtifactError` where the file is missing, damaged
-    (its hash differs from `provenance.json`, if there is one) or holds other tensors than these;
-    `skip_foreign_heads` leaves those of other heads (such as `classifier.weight`) out with a
-    warning.
+    as in checkpoints of a bare encoder; a task's head must be there. The pooler that older files
+    of architectures without one carry is left out. Raises `ArtifactError` where the file is
+    missing, damaged (its hash differs from `provenance.json`, if there is one) or holds other
+    tensors than these; `skip_foreign_heads` leaves those of other heads (such as
+    `classifier.weight`) out with a warning.
     """
     try:
         from safetensors import SafetensorError, deserialize
@@ -96,12 +100,16 @@ def read_weights(
             f"{path} is no whole safetensors file: {error}", hint="copy it again from its source"
         ) from error
     raws = dict(tensors)
+    expected = expected_shapes(config)
     if skip_foreign_heads:
-        raws = _without_foreign_heads(path, raws)
+        raws = _without_foreign_heads(path, raws, expected)
     stored = {name: _as_float32(name, raw) for name, raw in raws.items()}
     weights = canonical(stored)
+    if not config.has_pooler:
+        weights = {name: w for name, w in weights.items() if not name.startswith(_POOLER)}
     _check_tied(path, stored, weights)
-    _check_shapes(path, weights, _without_absent_heads(expected_shapes(config), weights))
+    _check_labels(path, weights, expected)
+    _check_shapes(path, weights, _without_absent_heads(expected, weights))
     return weights
 
 
@@ -244,11 +252,14 @@ def verify(folder: Path, names: list[str]) -> None:
             )
 
 
-def _without_foreign_heads(path: Path, tensors: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what a fine-tuned BERT has beside `bert.` and `cls.`; warn of it by name."""
+def _without_foreign_heads(
+    path: Path, tensors: dict[str, Any], expected: Mapping[str, tuple[int, ...]]
+) -> dict[str, Any]:
+    """Leave out heads of other tasks than the `expected` one's; warn of them by name."""
     if not any(name.startswith("bert.") for name in tensors):  # a bare encoder has no heads
         return tensors
-    foreign = sorted(name for name in tensors if not name.startswith(("bert.", "cls.")))
+    kept = ("bert.", "cls.") if any(name.startswith("cls.") for name in expected) else ("bert.",)
+    foreign = sorted(name for name in tensors if not name.startswith(kept) and name not in expected)
     if foreign:
         warnings.warn(
             f"{path}: {', '.join(foreign)} not read, a head of another task", stacklevel=2
@@ -284,7 +295,9 @@ def _without_absent_heads(
     expected: Mapping[str, tuple[int, ...]], weights: Mapping[str, FloatArray]
 ) -> dict[str, tuple[int, ...]]:
     """Leave out of `expected` the heads of which `weights` holds nothing at all."""
-    heads = ("bert.pooler.", "cls.predictions.", "cls.seq_relationship.")
+    heads = (_POOLER, "cls.predictions.", "cls.seq_relationship.")
+    if "classifier.weight" in expected:  # which says nothing without its pooler
+        return dict(expected)
     absent = tuple(head for head in heads if not any(name.startswith(head) for name in weights))
     return {name: shape for name, shape in expected.items() if not name.startswith(absent)}
 
@@ -299,6 +312,19 @@ def _check_tied(
                 f"{path}: {second} differs from {kept}, expected one matrix under both names",
                 hint="only BERTs whose output projection is their word embedding can be read",
             )
+
+
+def _check_labels(
+    path: Path, weights: Mapping[str, FloatArray], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raise `ArtifactError` where a classifier has another number of rows than there are labels."""
+    name = "classifier.weight"
+    found, wanted = weights.get(name, np.empty(0)).shape, expected.get(name, ())
+    if len(found) == len(wanted) == 2 and found[0] != wanted[0]:
+        raise ArtifactError(
+            f"{path}: {name} is for {found[0]:,} labels, config.json names {wanted[0]:,}",
+            hint="correct id2label in config.json",
+        )
 
 
 def _check_shapes(

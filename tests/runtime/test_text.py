@@ -2,8 +2,11 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from bert_mobile.errors import ArtifactError, InputError
@@ -114,3 +117,123 @@ def test_a_tokenizer_larger_than_the_network_is_refused(tiny_checkpoint, tiny_co
     (tmp_path / "tokenizer.json").write_text(json.dumps(raw))
     with pytest.raises(ArtifactError, match=f"{size + 1} pieces, expected at most the {size} of"):
         TextEncoder(tmp_path, tiny_config)
+
+
+# --- words and windows --------------------------------------------------------------------------
+
+
+def test_words_begin_where_their_first_piece_is(encoder):
+    ((tokens, starts),) = encoder.encode_words([["The", "unknownish", "man", "'s"]])
+    pieces = spelled(encoder, tokens).split()
+    assert [pieces[start] for start in starts] == ["the", "u", "man", "'"]
+    assert (pieces[0], pieces[-1]) == ("[CLS]", "[SEP]")
+
+
+def test_a_word_that_vanishes_is_unknown(encoder):
+    ((tokens, starts),) = encoder.encode_words([["\u200b", "man", "", "\x00"]])
+    assert spelled(encoder, tokens) == "[CLS] [UNK] man [UNK] [UNK] [SEP]"
+    assert starts == [1, 2, 3, 4]
+
+
+def test_words_beyond_the_limit_have_no_place(encoder, tiny_checkpoint, tiny_config):
+    with pytest.warns(TruncationWarning, match="the text has 100 pieces and was cut to 62"):
+        ((tokens, starts),) = encoder.encode_words([["the", "way"] * 50])
+    assert (len(tokens.ids), starts) == (64, list(range(1, 63)))
+    short = TextEncoder(tiny_checkpoint, tiny_config, limit=8)
+    with pytest.warns(TruncationWarning):
+        ((tokens, starts),) = short.encode_words([["the", "unknownish", "way"]])
+    assert (len(tokens.ids), starts) == (8, [1, 2])
+
+
+def test_the_limit_is_the_fine_tunings_unless_another_is_asked_for(tiny_checkpoint, tiny_config):
+    config = replace(tiny_config, max_length=16)
+    assert TextEncoder(tiny_checkpoint, config).limit == 16
+    assert TextEncoder(tiny_checkpoint, config, limit=32).limit == 32
+    assert TextEncoder(tiny_checkpoint, tiny_config).limit == 64
+    for limit in (7, 65):
+        with pytest.raises(InputError, match=f"limit is {limit}, expected 8 to 64"):
+            TextEncoder(tiny_checkpoint, config, limit=limit)
+
+
+def test_a_string_is_split_as_berts_words_are(encoder):
+    text = "Don't  \u00e9tat-way. \u4e2d\u6587 [MASK]!"
+    (words,) = encoder.read_words([text])
+    found = [text[start:end] for start, end in words.spans]
+    assert found == [
+        *"Don ' t".split(),
+        "\u00e9tat",
+        "-",
+        "way",
+        ".",
+        *"\u4e2d\u6587",
+        "[MASK]",
+        "!",
+    ]
+    assert words.ids == encoder.encode([text])[0].ids[1:-1]
+    (listed,) = encoder.read_words([found])
+    assert (listed.ids, listed.starts) == (words.ids, words.starts)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the text is empty"),
+        (["the", "\ud800"], "word 1, counted from 0, of the text has a lone surrogate"),
+        (["the", 3], "word 1, counted from 0, of the text is of type int"),
+        (5, "the text is of type int, expected a string"),
+        ("", "the text is empty"),
+    ],
+)
+def test_bad_words(encoder, words, message):
+    with pytest.raises(InputError, match=message):
+        encoder.encode_words([words])
+
+
+@given(
+    st.lists(
+        st.sampled_from(["the", "Way", "st\u00e4te", "zq", "\u4e2d", "\u200b", "don't"]), min_size=1
+    ),
+    st.integers(0, 20),
+)
+def test_windows_cover_the_context_and_overlap_by_the_stride(encoder, words, stride):
+    question, context = "who is he", "  ".join(["man", *words])
+    windows = encoder.encode_windows(question, context, stride)
+    whole = encoder.tokenizer.encode(context, add_special_tokens=False)
+    width, covered = 61 - 3, []
+    for number, window in enumerate(windows):
+        ids = window.tokens.ids
+        part = ids[window.start : -1]
+        assert window.start == 5
+        assert spelled(encoder, window.tokens).startswith("[CLS] who is he [SEP] ")
+        assert window.tokens.types == [0] * 5 + [1] * (len(part) + 1)
+        first = number * (width - stride)
+        assert part == whole.ids[first : first + width]
+        assert window.offsets == whole.offsets[first : first + width]
+        for (start, end), (before, behind) in zip(window.offsets, window.words, strict=True):
+            assert before <= start <= end <= behind
+            assert not context[before:behind].strip() or " " not in context[before:behind]
+        covered += range(first, first + len(part))
+    assert set(covered) == set(range(len(whole.ids)))
+    assert len(covered) - len(set(covered)) == stride * (len(windows) - 1)
+
+
+def test_a_question_longer_than_the_model_reads_is_cut(encoder):
+    with pytest.warns(TruncationWarning, match="the question has 1,000 pieces and was cut to 30"):
+        windows = encoder.encode_windows("who " * 1000, "the man " * 100)
+    assert all(len(window.tokens.ids) <= 64 for window in windows)
+
+
+@pytest.mark.parametrize(
+    ("question", "context", "stride", "message"),
+    [
+        ("", "the man", None, "the question is empty"),
+        ("who", "\u200b", None, "the context is empty"),
+        ("who", "the \ud800", None, "the context has a lone surrogate at character 4"),
+        (None, "the", None, "the question is of type NoneType"),
+        ("who", "the man", 60, "the stride is 60, expected 0 to 59"),
+        ("who", "the man", -1, "the stride is -1, expected 0 to 59"),
+    ],
+)
+def test_bad_questions(encoder, question, context, stride, message):
+    with pytest.raises(InputError, match=message):
+        encoder.encode_windows(question, context, stride)

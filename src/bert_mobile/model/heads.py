@@ -1,6 +1,7 @@
-"""The two heads of pre-training on top of the encoder, and the network that holds all three.
+"""The heads on top of the encoder: pre-training's two in one network, and a task's one in another.
 
-Dimensions are named in `encoder`; here also M, the number of masked tokens in the batch.
+Dimensions are named in `encoder`; here also M, the number of masked tokens in the batch, and L, the
+number of labels.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import ANSWERS, SEQUENCES, TASKS, BertConfig
 from bert_mobile.model.encoder import Encoder
 from bert_mobile.model.names import from_huggingface, to_huggingface
 
@@ -44,13 +45,38 @@ class PretrainingOutput(NamedTuple):
     """Logits (B, 2); class 0: B follows A, class 1: B is from elsewhere."""
 
 
-class BertForPretraining(nn.Module):
-    """Encoder, masked-language-model head and next-sentence head."""
+class _Network(nn.Module):
+    """An encoder with heads, and its names in the world outside."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
+
+    def to_huggingface(self) -> dict[str, NDArray[np.float32]]:
+        """Return copies of the weights, float32 by Hugging Face name, tied tensors once."""
+        shape = self.config.num_hidden_layers, self.config.architecture
+        state = to_huggingface(self.state_dict(), *shape)
+        return {
+            name: tensor.detach().float().cpu().numpy().copy() for name, tensor in state.items()
+        }
+
+    def from_huggingface(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Load arrays by Hugging Face name; heads that `weights` lacks keep their fresh values.
+
+        Raises `ArtifactError` on unknown names, `RuntimeError` of torch on other shapes
+        (`checkpoint.read_weights` has checked both).
+        """
+        tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
+        shape = self.config.num_hidden_layers, self.config.architecture
+        self.load_state_dict({**self.state_dict(), **from_huggingface(tensors, *shape)})
+
+
+class BertForPretraining(_Network):
+    """Encoder, masked-language-model head and next-sentence head."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
         self.masked_tokens = MaskedTokens(config)
         self.next_sentence = nn.Linear(config.hidden_size, 2)
@@ -82,20 +108,40 @@ class BertForPretraining(nn.Module):
         words = self.encoder.embeddings.words.weight
         return PretrainingOutput(self.masked_tokens(asked, words), self.next_sentence(pooled))
 
-    def to_huggingface(self) -> dict[str, NDArray[np.float32]]:
-        """Return the weights as float32 arrays by Hugging Face name, tied tensors once."""
-        state = to_huggingface(self.state_dict(), self.config.num_hidden_layers)
-        return {name: tensor.detach().float().cpu().numpy() for name, tensor in state.items()}
 
-    def from_huggingface(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Load arrays by Hugging Face name; heads that `weights` lacks keep their fresh values.
+class BertForTask(_Network):
+    """Encoder and the one linear head of a task, as transformers' class of that name has them.
 
-        Raises `ArtifactError` on unknown names, `RuntimeError` of torch on other shapes
-        (`checkpoint.read_weights` has checked both).
+    A head for sequences reads the pooler at [CLS]. Dropout comes before the head, except for
+    answers, as there.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        """Draw fresh weights; `config.architecture` is one of `config.TASKS`."""
+        if config.architecture not in TASKS:
+            raise ValueError(f"{config.architecture} is no task, expected one of {TASKS}")
+        super().__init__(config)
+        if config.has_pooler:
+            self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
+        keeps_all = config.architecture == ANSWERS
+        self.dropout = nn.Dropout(0.0 if keeps_all else config.hidden_dropout_prob)
+        self.head = nn.Linear(config.hidden_size, config.head_outputs)
+        self.apply(_initialize)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None, token_type_ids: Tensor
+    ) -> Tensor:
+        """Read int64 ids (B, T), mask (B, T) or None, segments (B, T).
+
+        Returns logits: (B, L) for sequences, whose last layer is computed at [CLS] alone; (B, T, L)
+        for tokens; (B, T, 2), start and end, for answers.
         """
-        tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
-        state = from_huggingface(tensors, self.config.num_hidden_layers)
-        self.load_state_dict({**self.state_dict(), **state})
+        if self.config.architecture != SEQUENCES:
+            hidden = self.encoder(input_ids, attention_mask, token_type_ids)  # (B, T, H)
+            return self.head(self.dropout(hidden))
+        starts = torch.arange(0, input_ids.numel(), input_ids.shape[1], device=input_ids.device)
+        first = self.encoder(input_ids, attention_mask, token_type_ids, starts)  # (B, H)
+        return self.head(self.dropout(torch.tanh(self.pooler(first))))
 
 
 def _initialize(module: nn.Module) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from bert_mobile.errors import ArtifactError
+from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS
 
 Tensor = TypeVar("Tensor")
 
@@ -34,9 +35,11 @@ _LAYER = {
     }.items()
     for kind in ("weight", "bias")
 }
-_HEADS = {
+_POOLER = {
     "pooler.weight": "bert.pooler.dense.weight",
     "pooler.bias": "bert.pooler.dense.bias",
+}
+_PRETRAINING = {
     "masked_tokens.dense.weight": "cls.predictions.transform.dense.weight",
     "masked_tokens.dense.bias": "cls.predictions.transform.dense.bias",
     "masked_tokens.norm.weight": "cls.predictions.transform.LayerNorm.weight",
@@ -44,6 +47,13 @@ _HEADS = {
     "masked_tokens.bias": "cls.predictions.bias",
     "next_sentence.weight": "cls.seq_relationship.weight",
     "next_sentence.bias": "cls.seq_relationship.bias",
+}
+_CLASSIFIER = {"head.weight": "classifier.weight", "head.bias": "classifier.bias"}
+_HEADS = {
+    PRETRAINING: {**_POOLER, **_PRETRAINING},
+    SEQUENCES: {**_POOLER, **_CLASSIFIER},
+    TOKENS: _CLASSIFIER,
+    ANSWERS: {"head.weight": "qa_outputs.weight", "head.bias": "qa_outputs.bias"},
 }
 
 TIED = {
@@ -55,32 +65,40 @@ TIED = {
 _IGNORED = ("bert.embeddings.position_ids",)
 
 
-def huggingface_names(num_hidden_layers: int) -> dict[str, str]:
-    """Return the whole table for a network of so many layers: our name → Hugging Face's."""
+def huggingface_names(num_hidden_layers: int, architecture: str = PRETRAINING) -> dict[str, str]:
+    """Return the whole table for a network of so many layers: our name → Hugging Face's.
+
+    `architecture` is transformers' class of it, which decides on the heads (see `config`).
+    """
     layers = {
         ours.replace("{i}", str(i)): theirs.replace("{i}", str(i))
         for i in range(num_hidden_layers)
         for ours, theirs in _LAYER.items()
     }
-    return {**_EMBEDDINGS, **layers, **_HEADS}
+    return {**_EMBEDDINGS, **layers, **_HEADS[architecture]}
 
 
-def to_huggingface(state: Mapping[str, Tensor], num_hidden_layers: int) -> dict[str, Tensor]:
+def to_huggingface(
+    state: Mapping[str, Tensor], num_hidden_layers: int, architecture: str = PRETRAINING
+) -> dict[str, Tensor]:
     """Rename every tensor of a state dict of ours; raises `ArtifactError` on an unknown name."""
-    return _renamed(state, huggingface_names(num_hidden_layers))
+    return _renamed(state, huggingface_names(num_hidden_layers, architecture))
 
 
-def from_huggingface(state: Mapping[str, Tensor], num_hidden_layers: int) -> dict[str, Tensor]:
+def from_huggingface(
+    state: Mapping[str, Tensor], num_hidden_layers: int, architecture: str = PRETRAINING
+) -> dict[str, Tensor]:
     """Rename every tensor of a Hugging Face state dict; second names of tied tensors are left out.
 
     Raises `ArtifactError` on a name that is not in the table: nothing is dropped in silence.
     """
-    table = {theirs: ours for ours, theirs in huggingface_names(num_hidden_layers).items()}
+    names = huggingface_names(num_hidden_layers, architecture)
+    table = {theirs: ours for ours, theirs in names.items()}
     return _renamed(canonical(state), table)
 
 
 def canonical(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state dict under today's Hugging Face names of a `BertForPreTraining`.
+    """Return the state dict under today's Hugging Face names.
 
     Brings together what published files call the same thing: the prefix-less names of a bare
     `BertModel`, the LayerNorm names `gamma` and `beta`, second names of tied tensors, and a buffer

@@ -11,7 +11,7 @@ from tokenizers.models import WordPiece
 
 from bert_mobile.checkpoint import WEIGHTS, read_weights
 from bert_mobile.errors import ArtifactError
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import PRETRAINING, BertConfig
 from bert_mobile.model.heads import BertForPretraining
 from bert_mobile.model.names import from_huggingface
 from bert_mobile.quantize.interface import QUANTIZED
@@ -45,7 +45,7 @@ def read_source(folder: Path) -> Source:
     Raises `ArtifactError` where the folder holds another kind of network or tokenizer, the two do
     not belong together, or a weight is no finite number.
     """
-    config = BertConfig.read(folder)
+    config = BertConfig.read(folder).with_task(PRETRAINING)
     tokenizer = load_tokenizer(folder)
     _check_tokenizer(folder, tokenizer, config)
     _check_form(folder)
