@@ -1,0 +1,1 @@
+"""What can be asked of BERT: a table of tasks, their data, metrics, reports and submission."""
