@@ -23,7 +23,6 @@ import numpy as np
 from bert_mobile.corpus.libraries import library
 from bert_mobile.errors import InputError
 from bert_mobile.tasks import spans
-from bert_mobile.tasks.task import Kind
 
 OUT_OF_SCOPE = "oos"
 """The label of texts that have none of the intents."""
@@ -36,7 +35,7 @@ Figure = Callable[[Any, Any, Labels], float]
 
 
 def figures(
-    kind: Kind, metrics: Sequence[str], truth: Any, predicted: Any, labels: Labels = None
+    kind: str, metrics: Sequence[str], truth: Any, predicted: Any, labels: Labels = None
 ) -> dict[str, float]:
     """Return each of `metrics`, in that order, as plain floats.
 
@@ -58,7 +57,7 @@ def figures(
     return {metric: float(known[metric](truth, predicted, labels)) for metric in metrics}
 
 
-def usual_metrics(kind: Kind, labels: Labels = None, *, several: bool = False) -> tuple[str, ...]:
+def usual_metrics(kind: str, labels: Labels = None, *, several: bool = False) -> tuple[str, ...]:
     """Return what a file of one's own is judged by; the first is the main metric.
 
     `several` says that a text may have several labels. Tags with `B-` or `I-` are of entities,
@@ -119,6 +118,8 @@ def _positive_f1(truth: Any, predicted: Any, labels: Labels) -> float:
 
 def _matthews(truth: Any, predicted: Any, _labels: Labels) -> float:
     """Matthews' correlation coefficient; 0 where one side is constant."""
+    if len(np.union1d(truth, predicted)) == 1:  # of which scikit-learn would warn
+        return 0.0
     return float(_sklearn().matthews_corrcoef(truth, predicted))
 
 
@@ -230,7 +231,7 @@ _CLASSES: Mapping[str, Figure] = {
     "out_of_scope_recall": _out_of_scope_recall,
 }
 
-KINDS: Mapping[Kind, Mapping[str, Figure]] = {
+KINDS: Mapping[str, Mapping[str, Figure]] = {
     "classify": _CLASSES,
     "pairs": _CLASSES,
     "regress": {

@@ -89,8 +89,7 @@ class Split:
     def _examples(self, label: str | None) -> Iterator[tuple[LabelledFile | None, Example]]:
         for path in self.files:
             if self.layout.digit_first:
-                for example in _digits_first(path):
-                    yield None, example
+                yield from ((None, text) for text in _digits_first(path))
                 continue
             for inner in self.layout.inner or (None,):
                 file = self._opened(path, label, inner)
