@@ -191,11 +191,13 @@ class Chooser:
         for found in (prose, free):
             if len(found) in counts:
                 return tuple(found)
-        if not free or len(free) < min(counts):
+        if len(free) < min(counts):
             raise self._none_found(called, "text")
-        if len(prose) > max(counts) or self.kind == "pairs":
+        longest = max(self.sample[name].mean_length for name in free)
+        found = [name for name in free if self.sample[name].mean_length > longest / 2]
+        if len(found) > 1 or self.kind == "pairs":
             raise self._unclear(called, "text", prose if len(prose) > max(counts) else free)
-        return (max(free, key=lambda name: self.sample[name].mean_length),)
+        return tuple(found)
 
     def _free(self, taken: tuple[str, ...]) -> list[str]:
         return [name for name in self.sample.names if name not in taken]

@@ -1,0 +1,248 @@
+"""What is wrong in a file is refused by name, line and column, before anything is learned of it."""
+
+import gzip
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bert_mobile.errors import InputError
+from bert_mobile.labelled import (
+    check_labels,
+    label_counts,
+    label_names,
+    lines,
+    open_labelled,
+    refuse_one_class,
+)
+
+GOOD = "text,label\n" + "".join(f"some words number {i},{'ab'[i % 2]}\n" for i in range(8))
+CONTEXT = "Rollo came from Norway. He was a Viking."
+
+
+def question(**changes: Any) -> dict[str, Any]:
+    answers = [{"text": "Norway", "answer_start": 16}]
+    return {"question": "Whence?", "context": CONTEXT, "answers": answers} | changes
+
+
+def refusal(path: Path, data: str | bytes, kind: str, **options: Any) -> InputError:
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    with pytest.raises(InputError) as raised:
+        list(open_labelled(path, kind, **options))
+    assert str(path) in raised.value.message
+    assert "\n" not in raised.value.message
+    assert raised.value.hint
+    return raised.value
+
+
+TEXTS = [
+    ("a.csv", "", {}, "is empty, expected labelled examples"),
+    ("a.csv", "\n\n", {}, "is empty, expected"),
+    ("a.csv", "text,label\n", {}, r"columns \(text, label\) and no rows"),
+    ("a.csv", GOOD, {"label": "stars"}, "no column 'stars', found text, label"),
+    ("a.csv", GOOD, {"label": "#3"}, "no column '#3', found text, label"),
+    ("a.csv", GOOD, {"text": ["label"], "label": "text"}, "expected it the other way round"),
+    ("a.csv", "text,label\nx y,a\n  ,b\n", {}, "line 3, column 'text': an empty text"),
+    ("a.csv", "text,label\nx y,a\nz,\n", {}, "line 3, column 'label': no label"),
+    ("a.csv", "text,label\nx y,a\nz,NaN\n", {}, "line 3, column 'label': 'NaN' for a label"),
+    ("a.csv", "text,label\nx y,a\nz\n", {}, "line 3, column 'label': 1 fields, expected 2"),
+    ("a.csv", "text,label\nx, y,a\n", {}, "line 2: 3 fields, expected 2"),
+    ("a.csv", 'text,label\nx,a\n"y,b\n', {}, "line 3: no valid CSV"),
+    ("a.csv", 'text,label\n"x" y,a\n', {}, "line 2: no valid CSV"),
+    ("a.csv", "text,label\rx,a\ry,b\r", {}, "line 1: no valid CSV"),
+    ("a.csv", GOOD.encode("utf-16"), {}, "line 1: no UTF-8 text: byte 0xff at its beginning"),
+    ("a.csv", GOOD + "x\0y,a\n", {}, "line 10: a NUL byte, expected text"),
+    ("a.csv", GOOD.encode() + b"caf\xe9 x,a\n", {}, "line 10: no UTF-8 text: byte 0xe9 after 'caf"),
+    ("a.csv", "text,text\nx,a\n", {}, "line 1, column 'text': columns 1 and 2 have the same name"),
+    ("a.csv", "u,v,w\na b,c d,e f\ng h,i j,k l\n", {}, "columns u, v, w, none clearly the label"),
+    ("a.csv", "u,label,w\na b,0,e f\ng h,1,k l\n", {}, "the text could be in 'u' or 'w'"),
+    ("a.csv", "text,q,category,intent\na b,1,u,v\n", {}, "could be in 'category' or 'intent'"),
+    ("a.csv.gz", gzip.compress(GOOD.encode())[:-9], {}, "is cut off"),
+    ("a.csv.xz", lzma.compress(GOOD.encode())[:-9], {}, "is cut off"),
+    ("a.csv.gz", GOOD, {}, "cannot be read, expected a whole .gz file"),
+    ("a.csv.xz", "", {}, "is cut off"),
+    ("a.tsv", "text\tlabel\nx\ty\ta\n", {}, "line 2: 3 fields, expected 2"),
+    ("a.tsv", "x y z\ta\nx z\tb\ty\nu v\ta\nz z\tb\n", {}, "line 2: 3 fields, expected 2"),
+    ("a.jsonl", '{"text": "x", "label": 1}\n{"text": "y"}\n', {}, "line 2, column 'label': no"),
+    ("a.jsonl", '{"text": "x", "label": 1}\n{"label": 1}\n', {}, "line 2, column 'text': found"),
+    ("a.jsonl", '{"text": "x", "label": 1}\n{"text": 5, "label": 1}\n', {}, "'text': int, exp"),
+    ("a.jsonl", '{"text": "x", "label": 1}\n{"text": "y"', {}, "line 2: no valid JSON"),
+    ("a.jsonl", '{"text": "x", "text": "y", "label": 1}\n', {}, "line 1: .* key 'text' twice"),
+    ("a.jsonl", '{"text": "x", "label": NaN}\n', {}, "line 1, column 'label': nan for a label"),
+    ("a.jsonl", '{"text": "x", "label": ["u", "v"]}\n', {}, "a JSON list, expected one label"),
+    ("a.jsonl", "7\n", {}, "line 1: a JSON int, expected an object or a list"),
+    ("a.json", "{}", {}, "a JSON dict, expected a list of records"),
+    ("a.json", '[{"text": "x", "label": 1}', {}, "no valid JSON"),
+    ("a.json", '{"u": [["x", 1]], "v": [["y", 1]]}', {}, "several splits, expected one of u, v"),
+    ("a.json", '{"u": [["x", 1]]}', {"split": "dev"}, "no split 'dev', expected one of u"),
+    ("a.json", b'[{"text": "\xe9", "label": 1}]', {}, "line 1: no UTF-8 text: byte 0xe9"),
+    ("a.parquet", "PAR1", {}, "cannot be read, expected a whole Parquet file"),
+    ("a.doc", "x", {}, "is of no known kind, expected .csv, .tsv"),
+    ("a.conll", "x O\n", {}, "has a word a line, expected texts for classify"),
+    ("a.csv", GOOD, {"split": "train"}, "is one split by itself, and split 'train'"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "options", "message"), TEXTS)
+def test_texts(tmp_path: Path, name: str, data: str | bytes, options: dict, message: str) -> None:
+    assert refusal(tmp_path / name, data, "classify", **options)
+    with pytest.raises(InputError, match=message):
+        list(open_labelled(tmp_path / name, "classify", **options))
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("nan", "'nan'"), ("inf", "'inf'"), ("-1e999", "'-1e999'"), ("high", "'high'"), ("", "no")],
+)
+def test_numbers(tmp_path: Path, value: str, found: str) -> None:
+    text = f"sentence1,sentence2,score\nx y,z,2\nx z,y,{value}\n"
+    message = refusal(tmp_path / "a.csv", text, "regress").message
+    assert f"a.csv, line 3, column 'score': {found}" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.conll", "", "is empty"),
+        ("a.conll", "EU B-ORG\nrejects\n", "line 2: 1 fields (rejects), expected 2"),
+        ("a.conll", "EU\nrejects\n", "line 1: the word 'EU' alone, expected a word and its tag"),
+        ("a.conll", "EU\tB-ORG\nNew\t\n", "line 2, column '#2': no tag for 'New'"),
+        ("a.conll", "EU\tB-ORG\n\tO\n", "line 2, column '#1': no word"),
+        ("a.conllu", "1\tEU\tEU\tPROPN\n", "line 1: 4 fields (1 EU EU PROPN), expected 10"),
+        ("a.conllu", "1\tEU" + "\t_" * 8 + "\n", "line 1, column 'upos': the sentence has no tags"),
+        ("a.tsv", "tokens\ttags\nNew York\tB\n", "line 2, column 'tags': 1 tags for 2 words"),
+        ("a.jsonl", '{"tokens": ["a", ""], "tags": ["O", "O"]}', "'tokens': word 2 is ''"),
+        ("a.jsonl", '{"tokens": [], "tags": []}', "line 1, column 'tokens': no words"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": [null]}', "'tags': tag 1 is None"),
+        ("a.jsonl", '{"tokens": ["a"], "tags": 1}', "line 1, column 'tags': int, expected tags"),
+        ("a.jsonl", '{"tokens": "a b", "tags": ["O"]}', "1 tags for 2 words (a b), expected one"),
+    ],
+)
+def test_tags(tmp_path: Path, name: str, data: str, message: str) -> None:
+    assert message in refusal(tmp_path / name, data, "tag").message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "hint"),
+    [
+        (
+            {"answers": [{"text": "Norway", "answer_start": 15}]},
+            "the answer 'Norway' is not at character 15 of its context: there is ' Norwa'",
+            "it begins at character 16",
+        ),
+        (
+            {"answers": [{"text": "viking", "answer_start": -1}]},
+            "the answer 'viking' is not at character -1",
+            "at character 33 it is 'Viking'",
+        ),
+        (
+            {"answers": [{"text": "Danes", "answer_start": 16}]},
+            "the answer 'Danes' is not at character 16",
+            "the context does not hold it",
+        ),
+        ({"answers": [{"text": "", "answer_start": 0}]}, "an answer without text", "empty list"),
+        ({"answers": ["Norway"]}, "the answer Norway, expected {", "write it so"),
+        ({"answers": "Norway"}, "Norway, expected a list of answers", "answer_start"),
+        ({"answers": None}, "no answers", "empty list"),
+        ({"is_impossible": True}, "'Norway' to a question that is marked as impossible", "correct"),
+        ({"context": " "}, "column 'context': an empty text", "delete"),
+    ],
+)
+def test_answers(tmp_path: Path, changes: dict[str, Any], message: str, hint: str) -> None:
+    text = json.dumps(question()) + "\n" + json.dumps(question(**changes))
+    error = refusal(tmp_path / "a.jsonl", text, "answer")
+    assert "a.jsonl, line 2, column" in error.message
+    assert message in error.message
+    assert hint in error.hint
+    paragraph = {"context": CONTEXT, "qas": [question(id="1"), question(**changes)]}
+    if "context" not in changes:
+        squad = json.dumps({"data": [{"paragraphs": [paragraph]}]})
+        found = refusal(tmp_path / "a.json", squad, "answer").message
+        assert "a.json, question 2, column 'answers'" in found
+        assert message in found
+
+
+def test_squad_of_another_form(tmp_path: Path) -> None:
+    text = json.dumps({"data": [{"paragraphs": [{"qas": [question()]}]}]})
+    assert (
+        "question 1: 'context' is missing" in refusal(tmp_path / "a.json", text, "answer").message
+    )
+
+
+def test_paths(tmp_path: Path) -> None:
+    for path, message in [(tmp_path, "is a folder"), (tmp_path / "none.csv", "does not exist")]:
+        with pytest.raises(InputError, match=message):
+            open_labelled(path, "classify")
+    with pytest.raises(InputError, match="is not in the cache"):
+        open_labelled("owner/name", "classify")
+
+
+def test_options(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(GOOD)
+    for options, message in [
+        ({"kind": "classified"}, "kind is 'classified', expected one of classify"),
+        ({"kind": "tag", "several": True}, "several labels are asked for tag"),
+        ({"encoding": "utf-9"}, "encoding is 'utf-9', expected a name"),
+        ({"form": "xls"}, "form is 'xls', expected one of csv"),
+        ({"text": ["text", "label"]}, "2 text columns are named .* expected 1 for classify"),
+        ({"text": ["text"], "label": "text"}, "column 'text' is named twice"),
+        ({"label": "labl"}, "no column 'labl'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            open_labelled(path, **({"kind": "classify"} | options))
+
+
+def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE", 2**20)
+    text = json.dumps([{"text": "x" * 2**20, "label": 1}])
+    assert (
+        "line 1: over 1 MB in one line" in refusal(tmp_path / "a.jsonl", text, "classify").message
+    )
+
+
+def test_other_encodings_are_read_when_named(tmp_path: Path) -> None:
+    for encoding in ("utf-16", "cp1252", "utf-8-sig", "UTF8"):
+        (tmp_path / "a.csv").write_bytes("text,label\ncafé crème,a\n".encode(encoding))
+        (example,) = open_labelled(tmp_path / "a.csv", "classify", encoding=encoding)
+        assert (example.texts, example.line) == (("café crème",), 2)
+
+
+def test_labels_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(GOOD)
+    names = label_names(open_labelled(tmp_path / "train.csv", "classify"))
+    (tmp_path / "dev.csv").write_text("text,label\nx y,a\nx z,A\n")
+    dev = open_labelled(tmp_path / "dev.csv", "classify")
+    with pytest.raises(
+        InputError,
+        match=r"dev\.csv, line 3, column 'label': label 'A', expected one of the train.*: a, b",
+    ):
+        check_labels(dev, names)
+    assert check_labels(dev, [*names, "A"]) == 2
+    (tmp_path / "one.csv").write_text("text,label\nx y,a\nx z,a\n")
+    one = open_labelled(tmp_path / "one.csv", "classify")
+    with pytest.raises(InputError, match=r"one\.csv, column 'label': the only label is 'a'"):
+        refuse_one_class(one, label_counts(one))
+    refuse_one_class(dev, names)
+
+
+@pytest.mark.parametrize(
+    ("tags", "remark"),
+    [
+        ("O B-PER I-PER I-LOC", "there is I-LOC and no B-LOC"),
+        ("O B-PER LOC", "'LOC' has none"),
+        ("O I-PER I-LOC", None),
+        ("B-PER O I-PER E-PER S-LOC", None),
+        ("NOUN VERB -LRB- $", None),
+    ],
+)
+def test_schemes_of_tags(tmp_path: Path, tags: str, remark: str | None) -> None:
+    (tmp_path / "a.conll").write_text("".join(f"w {tag}\n" for tag in tags.split()))
+    file = open_labelled(tmp_path / "a.conll", "tag")
+    if remark:
+        with pytest.warns(UserWarning, match=remark):
+            label_names(file)
+    else:
+        label_names(file)
