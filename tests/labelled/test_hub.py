@@ -183,6 +183,3 @@ def test_a_data_set_in_the_hubs_cache(tmp_path: Path) -> None:
     done = read(tmp_path, "owner/reviews:test", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [[1, "b e", "b"]]
-    gone = read(tmp_path, "owner/other:test", HF_HUB_OFFLINE="1")
-    assert "owner/other is not in the cache" in gone.stderr
-    assert "unset HF_HUB_OFFLINE" in gone.stderr

@@ -23,7 +23,7 @@ def long_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         "a.conll": "{} {}\n\n",
     }[request.param.removesuffix(".gz")]
     word = "-" if request.param == "a.conll" else " "
-    text = "".join(form.format(word.join(["word"] * 40), i % 3) for i in range(ROWS))
+    text = "".join(form.format(word.join([f"word{i}"] * 30), i % 3) for i in range(ROWS))
     path = tmp_path_factory.mktemp("long") / request.param
     path.write_bytes(gzip.compress(text.encode(), 1) if path.suffix == ".gz" else text.encode())
     return path
