@@ -8,7 +8,7 @@ import torch
 from bert_mobile.errors import RunError
 from bert_mobile.examples import Corpus, PairSampler
 from bert_mobile.train.devices import World
-from bert_mobile.train.feed import Feed, fixed_shape
+from bert_mobile.train.feed import fixed_shape, pair_feed
 from bert_mobile.train.objective import NO_TARGET
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -66,17 +66,17 @@ def test_all_tokens_are_asked_for_where_all_are_wanted(tiny_corpus):
 
 
 def test_other_processes_make_the_same_batches(sampler):
-    alone = taken(Feed(sampler, 5, ALONE, workers=0), 6)
-    helped = taken(Feed(sampler, 5, ALONE, workers=2), 6)
+    alone = taken(pair_feed(sampler, 5, ALONE, workers=0), 6)
+    helped = taken(pair_feed(sampler, 5, ALONE, workers=2), 6)
     for [one], [other] in zip(alone, helped, strict=True):
         assert_equal(one, other)
 
 
 def test_micro_batches_and_processes_share_the_same_rows(sampler):
-    [[whole]] = taken(Feed(sampler, 2, ALONE), 1)
-    [halves] = taken(Feed(sampler, 2, ALONE, accumulation=2), 1)
+    [[whole]] = taken(pair_feed(sampler, 2, ALONE), 1)
+    [halves] = taken(pair_feed(sampler, 2, ALONE, accumulation=2), 1)
     worlds = [World(rank, 2, torch.device("cpu")) for rank in range(2)]
-    shared = [taken(Feed(sampler, 2, world), 1)[0][0] for world in worlds]
+    shared = [taken(pair_feed(sampler, 2, world), 1)[0][0] for world in worlds]
     for one, other in zip(halves, shared, strict=True):
         assert_equal(one, other)
     assert torch.equal(torch.cat([half.input_ids for half in halves]), whole.input_ids)
@@ -86,7 +86,7 @@ def test_micro_batches_and_processes_share_the_same_rows(sampler):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_lost_worker_is_named(sampler):
     def feed_of_the_dead():
-        with Feed(sampler, 0, ALONE, workers=1) as feed:
+        with pair_feed(sampler, 0, ALONE, workers=1) as feed:
             feed.next()
             for worker in multiprocessing.active_children():
                 worker.kill()
@@ -98,4 +98,4 @@ def test_a_lost_worker_is_named(sampler):
 
 def test_a_closed_feed_gives_nothing(sampler):
     with pytest.raises(ValueError, match="not open"):
-        Feed(sampler, 0, ALONE).next()
+        pair_feed(sampler, 0, ALONE).next()

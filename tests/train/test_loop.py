@@ -5,9 +5,10 @@ import torch
 
 from bert_mobile.errors import InputError
 from bert_mobile.train.devices import World
-from bert_mobile.train.loop import MOST_SKIPPED, DivergedError, Loop, fraction_done, phase_at
+from bert_mobile.train.loop import MOST_SKIPPED, DivergedError, Loop
 from bert_mobile.train.optimizers import make_optimizers
 from bert_mobile.train.recipe import Phase
+from bert_mobile.train.schedule import fraction_done, phase_at
 from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
 

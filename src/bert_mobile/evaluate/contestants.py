@@ -24,9 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 from bert_mobile.errors import BertMobileError, RunError
 from bert_mobile.model.names import TIED
 from bert_mobile.train.devices import World, computing_type, hold_memory
-from bert_mobile.train.feed import Feed
+from bert_mobile.train.feed import pair_feed
 from bert_mobile.train.loop import Loop
-from bert_mobile.train.objective import NO_TARGET, MicroBatch, Objective
+from bert_mobile.train.objective import NO_TARGET, Objective, PairMicroBatch
 from bert_mobile.train.optimizers import make_optimizers
 from bert_mobile.train.pretrain import Pretraining
 from bert_mobile.train.recipe import Recipe
@@ -185,7 +185,7 @@ def run_ours(course: Course, referee: Referee, world: World) -> None:
 
 @torch.no_grad()
 def _our_first_loss(run: Pretraining) -> float:
-    with Feed(run.samplers[0], 0, run.world, workers=0) as feed:
+    with pair_feed(run.samplers[0], 0, run.world, workers=0) as feed:
         batch = feed.next()[0]
     asked, pairs, _ = batch.counts
     shares = torch.tensor([1 / asked, 1 / pairs], device=run.world.device)
@@ -261,7 +261,7 @@ def their_model(run: Pretraining) -> Any:
     return model
 
 
-def huggingface_inputs(batch: MicroBatch) -> dict[str, Tensor]:
+def huggingface_inputs(batch: PairMicroBatch) -> dict[str, Tensor]:
     """Return what `BertForPreTraining.forward` is given for our batch; all but the last (B, T)."""
     ids, mask = batch.input_ids, batch.attention_mask
     asked = batch.targets != NO_TARGET

@@ -1,4 +1,4 @@
-"""The batches of a phase, made far ahead of the network in processes of their own.
+"""The batches of a phase, made ahead of the network, in processes of their own where it is quick.
 
 A batch is a function of its number (`examples`), so any process can make any of them and nothing is
 to be stored for a resumed run.
@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from bert_mobile.errors import RunError
 from bert_mobile.examples import Batch, PairSampler
 from bert_mobile.train.devices import World, local_processes
-from bert_mobile.train.objective import NO_TARGET, MicroBatch
+from bert_mobile.train.objective import NO_TARGET, PairMicroBatch
 
 AHEAD = 8
 """Batches each process makes before they are asked for."""
@@ -29,21 +29,31 @@ FOR_A_GPU = 4
 """Processes that feed one GPU; a processor that trains has few cores to spare and needs none."""
 
 
+class MicroBatch(Protocol):
+    """Rows of a batch that go through the network together: a named tuple."""
+
+    @property
+    def counts(self) -> Sequence[float]:
+        """How many there are of each thing that a loss is the mean of, and of real tokens last."""
+
+    def __getitem__(self, fields: slice, /) -> tuple[Any, ...]:
+        """Return some of the fields; `counts` is the last one."""
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+    def _replace(self, **fields: Any) -> Self: ...
+
+
+Source = Callable[[int], Sequence[MicroBatch]]
+"""A step's number → this process's micro-batches of it."""
+
+
 class Feed:
     """An endless iterator over the steps of a phase, each a list of micro-batches."""
 
-    def __init__(
-        self,
-        sampler: PairSampler,
-        first: int,
-        world: World,
-        *,
-        accumulation: int = 1,
-        workers: int | None = None,
-    ) -> None:
-        """Begin with batch number `first`; `workers` None is as many as the device can use."""
-        steps = _Steps(sampler, world, accumulation)
-        count = default_workers(world) if workers is None else workers
+    def __init__(self, source: Source, first: int, world: World, *, workers: int = 0) -> None:
+        """Begin with batch number `first`, made by `workers` processes; 0 is this one."""
+        count = workers
         options: dict[str, Any] = {}
         if count:
             # Forked, so that the corpus's arrays are shared; the children do not touch CUDA.
@@ -53,7 +63,7 @@ class Feed:
                 "worker_init_fn": _leave_signals,
             }
         self._loader = DataLoader(
-            steps,
+            _Steps(source),
             batch_size=None,
             sampler=_Numbers(first),
             collate_fn=_as_it_is,
@@ -62,7 +72,7 @@ class Feed:
             **options,
         )
         self._device, self._workers = world.device, count
-        self._batches: Iterator[list[MicroBatch]] | None = None
+        self._batches: Iterator[Sequence[MicroBatch]] | None = None
         self.waited = 0.0
         """Seconds that the network has waited for data."""
 
@@ -100,10 +110,23 @@ class Feed:
         return [self._moved(each) for each in batches]
 
     def _moved(self, batch: MicroBatch) -> MicroBatch:
-        fields: dict[str, Any] = batch._asdict()
-        tensors = ((name, each) for name, each in fields.items() if isinstance(each, Tensor))
+        fields = batch._asdict().items()
+        tensors = ((name, each) for name, each in fields if isinstance(each, Tensor))
         moved = {name: each.to(self._device, non_blocking=True) for name, each in tensors}
-        return MicroBatch(**(fields | moved))
+        return batch._replace(**moved)
+
+
+def pair_feed(
+    sampler: PairSampler,
+    first: int,
+    world: World,
+    *,
+    accumulation: int = 1,
+    workers: int | None = None,
+) -> Feed:
+    """Return the masked pairs of a phase; `workers` None is as many as the device can use."""
+    count = default_workers(world) if workers is None else workers
+    return Feed(_Pairs(sampler, world, accumulation), first, world, workers=count)
 
 
 def default_workers(world: World) -> int:
@@ -124,15 +147,25 @@ class _Numbers(Sampler[int]):
         return iter(range(self._first, 2**62))
 
 
-class _Steps(Dataset[list[MicroBatch]]):
-    """A step's number → this process's micro-batches of it."""
+class _Steps(Dataset[Sequence[MicroBatch]]):
+    """The source, as PyTorch's loader asks it."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __getitem__(self, step: int) -> Sequence[MicroBatch]:
+        return self._source(step)
+
+
+class _Pairs:
+    """A step's number → this process's micro-batches of masked pairs."""
 
     def __init__(self, sampler: PairSampler, world: World, accumulation: int) -> None:
         self._sampler, self._world, self._accumulation = sampler, world, accumulation
         self._parts = world.size * accumulation
         self._slots = sampler.most_asked * (sampler.batch_size // self._parts)
 
-    def __getitem__(self, step: int) -> list[MicroBatch]:
+    def __call__(self, step: int) -> list[PairMicroBatch]:
         first = self._world.rank * self._accumulation
         return [
             fixed_shape(
@@ -144,7 +177,7 @@ class _Steps(Dataset[list[MicroBatch]]):
         ]
 
 
-def fixed_shape(batch: Batch, sequence_length: int, slots: int) -> MicroBatch:
+def fixed_shape(batch: Batch, sequence_length: int, slots: int) -> PairMicroBatch:
     """Pad a batch to `sequence_length` tokens and its questions to `slots`."""
     rows, width = batch.input_ids.shape
     short = sequence_length - width
@@ -156,7 +189,7 @@ def fixed_shape(batch: Batch, sequence_length: int, slots: int) -> MicroBatch:
     asked = len(batch.positions)
     positions[:asked] = row * sequence_length + column
     targets[:asked] = batch.targets
-    return MicroBatch(
+    return PairMicroBatch(
         torch.from_numpy(np.pad(batch.input_ids, wide)),  # [PAD] or not: it is masked out
         None if mask.all() else torch.from_numpy(mask),
         torch.from_numpy(np.pad(batch.token_type_ids, wide)),
@@ -174,7 +207,7 @@ def _lost(error: BaseException) -> RunError:
     )
 
 
-def _as_it_is(batches: list[MicroBatch]) -> list[MicroBatch]:
+def _as_it_is(batches: Sequence[MicroBatch]) -> Sequence[MicroBatch]:
     return batches
 
 

@@ -1,8 +1,8 @@
 """The one training loop.
 
-A purpose (`pretrain`, and those to come) brings a network, batches and a judgement of held-out
-data; the loop brings the learning rate, clipping, precision, several devices, records, checkpoints,
-the picture, and a quiet end when interrupted.
+A purpose (`pretrain`, `finetune`) brings a network, batches and a judgement of held-out data; the
+loop brings the learning rate, clipping, precision, several devices, records, checkpoints, an early
+end where the purpose asks for one, and a quiet end when interrupted.
 """
 
 import math
@@ -27,18 +27,18 @@ from bert_mobile.train.devices import (
     lost_process_explained,
     scales_loss,
 )
-from bert_mobile.train.feed import Feed
-from bert_mobile.train.objective import MicroBatch
+from bert_mobile.train.feed import Feed, MicroBatch
 from bert_mobile.train.optimizers import averaged_weights, learning_rate
-from bert_mobile.train.recipe import Recipe
 from bert_mobile.train.record import Metrics
+from bert_mobile.train.schedule import Schedule, fraction_done, phase_at
 from bert_mobile.train.sitting import Clock, Sitting, interruptible
 from bert_mobile.train.state import Position
 
 MOST_SKIPPED = 100
 """Steps in a row that float16 may lose to overflow: its scale halves with each, from 65,536."""
 
-FIGURES = ("loss", "masked_token_loss", "next_sentence_loss", "gradient_norm")
+GRADIENT_NORM = "gradient_norm"
+"""Name of the figure that every step has, whatever its purpose."""
 
 
 class DivergedError(RunError):
@@ -49,18 +49,38 @@ class Purpose(Protocol):
     """What the loop is run for."""
 
     @property
+    def name(self) -> str:
+        """What the progress bar calls it."""
+
+    @property
+    def figures(self) -> Sequence[str]:
+        """Names of what the objective returns: the loss to be minimised, then its parts."""
+
+    @property
+    def shown(self) -> str:
+        """The figure that is shown beside the progress bar."""
+
+    @property
     def parameters(self) -> Sequence[nn.Parameter]:
         """All that is trained."""
 
     @property
     def objective(self) -> nn.Module:
-        """Micro-batch → its figures, perhaps compiled, perhaps shared over processes."""
+        """Micro-batch → its figures, perhaps compiled, perhaps shared over processes.
+
+        It is given all fields of a micro-batch but its counts, and what one of each thing counted
+        weighs: the inverse of their number in the whole batch of all processes.
+        """
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the judgements so far say that more training gains nothing."""
 
     def feed(self, position: Position) -> Feed:
         """Return the batches from `position` to the end of its phase."""
 
-    def evaluate(self) -> dict[str, float]:
-        """Judge the network on held-out data; the names are recorded as they are."""
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Judge the network after `step` steps; the names are recorded as they are."""
 
     def save(self, position: Position, optimizers: Sequence[Optimizer]) -> None:
         """Write a checkpoint."""
@@ -68,7 +88,7 @@ class Purpose(Protocol):
 
 def train(
     purpose: Purpose,
-    recipe: Recipe,
+    schedule: Schedule,
     optimizers: Sequence[Optimizer],
     position: Position,
     out: Path,
@@ -81,9 +101,9 @@ def train(
     checkpoint is written, where the run is interrupted (SIGINT or SIGTERM).
     """
     hold_memory()
-    loop = Loop(purpose, recipe, optimizers, position, world, sitting)
+    loop = Loop(purpose, schedule, optimizers, position, world, sitting)
     metrics = Metrics(out, position.step) if world.is_first else None
-    with interruptible() as interrupted, _bar(recipe, position, world) as bar:
+    with interruptible() as interrupted, _bar(loop) as bar:
         while not loop.is_over:
             loop.enter_phase()
             with purpose.feed(position) as feed:
@@ -100,26 +120,6 @@ def train(
     return loop.latest or {**_counters(position), **loop.judged()}  # resumed when all was done
 
 
-def fraction_done(recipe: Recipe, position: Position) -> float:
-    """Return how much of the budget is spent, 0 to 1 and beyond."""
-    if recipe.steps is not None:
-        return position.step / recipe.steps
-    if recipe.tokens is not None:
-        return position.tokens / recipe.tokens
-    assert recipe.hours is not None  # noqa: S101 - Recipe has checked that one of three is given
-    return position.seconds / 3600 / recipe.hours
-
-
-def phase_at(recipe: Recipe, done: float) -> int:
-    """Return the phase that a part of the budget belongs to."""
-    ends = 0.0
-    for index, phase in enumerate(recipe.phases):
-        ends += phase.share
-        if done < ends - 1e-9:
-            return index
-    return len(recipe.phases) - 1
-
-
 class Loop:
     """The state of one sitting: what `train` drives, and `evaluate.benchmark` times.
 
@@ -130,13 +130,13 @@ class Loop:
     def __init__(
         self,
         purpose: Purpose,
-        recipe: Recipe,
+        schedule: Schedule,
         optimizers: Sequence[Optimizer],
         position: Position,
         world: World,
         sitting: Sitting,
     ) -> None:
-        self.purpose, self.recipe, self.optimizers = purpose, recipe, optimizers
+        self.purpose, self.schedule, self.optimizers = purpose, schedule, optimizers
         self.position, self.world, self.sitting = position, world, sitting
         self.latest: dict[str, Any] = {}
         """The last judgement of held-out data."""
@@ -144,9 +144,9 @@ class Loop:
         """Figures of the last step that was looked at."""
         self.saved_step = position.step
         self.interrupted = False
-        self._autocast = autocast(recipe.precision, world.device)
+        self._autocast = autocast(schedule.precision, world.device)
         self._scaler = torch.amp.GradScaler(
-            world.device.type, enabled=scales_loss(recipe.precision, world.device)
+            world.device.type, enabled=scales_loss(schedule.precision, world.device)
         )
         if position.loss_scale:
             self._scaler.load_state_dict(position.loss_scale)
@@ -160,17 +160,22 @@ class Loop:
     @property
     def done(self) -> float:
         """How much of the budget is spent, 0 to 1."""
-        return fraction_done(self.recipe, self.position)
+        return fraction_done(self.schedule, self.position)
 
     @property
     def phase(self) -> int:
         """The phase of the next step."""
-        return max(self.position.phase, phase_at(self.recipe, self.done))
+        return max(self.position.phase, phase_at(self.schedule, self.done))
 
     @property
     def is_over(self) -> bool:
-        """Whether the budget or the sitting is spent."""
-        return self.done >= 1 or self._sitting_is_over
+        """Whether the budget or the sitting is spent, or the purpose has all it can get."""
+        return self.is_complete or self._sitting_is_over
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no other sitting is to follow."""
+        return self.done >= 1 or self.purpose.is_settled
 
     @property
     def _sitting_is_over(self) -> bool:
@@ -184,10 +189,10 @@ class Loop:
 
     def step(self, feed: Feed, interrupted: Callable[[], bool]) -> None:
         """Take one step and move `position` on."""
-        recipe, position, world = self.recipe, self.position, self.world
+        schedule, position, world = self.schedule, self.position, self.world
         # Dropout is a function of the step, and of the process.
-        torch.manual_seed((recipe.seed << 32) + (world.rank << 24) + position.step)
-        rate = learning_rate(recipe, position.step, self.done, position.rewarmed_at)
+        torch.manual_seed((schedule.seed << 32) + (world.rank << 24) + position.step)
+        rate = learning_rate(schedule, position.step, self.done, position.rewarmed_at)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -202,7 +207,7 @@ class Loop:
         self._pending.append(torch.cat([figures, norm.reshape(1)]))
         position.step += 1
         position.phase_step += 1
-        position.tokens += int(counts[2])
+        position.tokens += int(counts[-1])
         position.seconds = seconds
         # Several processes stop after the same step: the one after the signal.
         self.interrupted = stops > 0 or (world.size == 1 and interrupted())
@@ -211,10 +216,10 @@ class Loop:
 
     def look_after(self, metrics: Metrics | None) -> None:
         """Record, judge and save where it is time to."""
-        recipe, step = self.recipe, self.position.step
-        logs = self.is_over or step % recipe.log_every == 0
-        judges = self.is_over or step % recipe.evaluate_every == 0
-        saves = self.is_over or self.interrupted or step % recipe.save_every == 0
+        schedule, step = self.schedule, self.position.step
+        logs = self.is_over or step % schedule.log_every == 0
+        judges = self.is_over or step % schedule.evaluate_every == 0
+        saves = self.is_over or self.interrupted or step % schedule.save_every == 0
         if logs or judges or saves:
             self.look()
         if metrics and logs:
@@ -242,14 +247,17 @@ class Loop:
             return
         found = torch.stack(self._pending).tolist()
         self._pending.clear()
-        width = len(FIGURES) - 1  # a process's losses are its part of the whole; the norm is shared
+        width = len(
+            self.purpose.figures
+        )  # a process's losses are its part of the whole; the norm is shared
         sums = self.world.total([value for row in found for value in row[:width]])
         rows = [[*sums[i * width : (i + 1) * width], row[-1]] for i, row in enumerate(found)]
         for step, row in enumerate(rows, self.position.step - len(rows)):
             self._refuse_divergence(step, row)
         then, tokens, waited = self._mark
         now = time.perf_counter()
-        self.last |= dict(zip(FIGURES, rows[-1], strict=True))
+        names = (*self.purpose.figures, GRADIENT_NORM)
+        self.last |= dict(zip(names, rows[-1], strict=True))
         self.last["tokens_per_second"] = (self.position.tokens - tokens) / (now - then)
         self.last["waiting_for_data"] = (self._waited - waited) / (now - then)
         self._mark = (now, self.position.tokens, self._waited)
@@ -277,16 +285,15 @@ class Loop:
     def judged(self) -> dict[str, float]:
         """Return the figures of the held-out data, of the averaged weights where there are any."""
         with averaged_weights(self.optimizers):
-            return self.purpose.evaluate()
+            return self.purpose.evaluate(self.position.step)
 
     def _backward(self, batches: list[MicroBatch], counts: Sequence[float]) -> Tensor:
-        """Add up the gradients of all micro-batches; return their figures (3,), added up too."""
+        """Add up the gradients of all micro-batches; return their figures, added up too."""
         objective = self.purpose.objective.train()
-        asked, pairs, _ = counts
-        shares = torch.tensor([1 / max(asked, 1), 1 / pairs])
+        shares = torch.tensor([1 / count if count else 1.0 for count in counts[:-1]])
         if self.world.device.type == "cuda":  # not to wait for the GPU, as a plain copy would
             shares = shares.pin_memory().to(self.world.device, non_blocking=True)
-        figures = torch.zeros(3, device=self.world.device)
+        figures = torch.zeros(len(self.purpose.figures), device=self.world.device)
         for index, batch in enumerate(batches):
             with self._communicating(is_last=index == len(batches) - 1):
                 with self._autocast:
@@ -310,7 +317,7 @@ class Loop:
         """Clip and apply the gradients; return their norm before clipping."""
         for optimizer in self.optimizers:
             self._scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(self.purpose.parameters, self.recipe.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.purpose.parameters, self.schedule.clip_norm)
         # The scaler judges each optimizer's gradients alone, where the clipping has joined them.
         scaled = self._scaler.is_enabled()
         whole = not scaled or len(self.optimizers) == 1 or bool(norm.isfinite())
@@ -328,7 +335,7 @@ def _counters(position: Position) -> dict[str, Any]:
 
 
 def _say_interrupted(loop: Loop, out: Path) -> None:
-    if loop.done < 1:
+    if not loop.is_complete:
         raise RunError(
             f"interrupted after step {loop.position.step}; a checkpoint of step "
             f"{loop.saved_step} is in {out}",
@@ -336,21 +343,22 @@ def _say_interrupted(loop: Loop, out: Path) -> None:
         )
 
 
-def _bar(recipe: Recipe, position: Position, world: World) -> AbstractContextManager[Progress]:
+def _bar(loop: Loop) -> AbstractContextManager[Progress]:
     """Return a bar in tokens where the budget is in tokens, else in steps or seconds."""
-    if not world.is_first:
+    schedule, position, name = loop.schedule, loop.position, loop.purpose.name
+    if not loop.world.is_first:
         return nullcontext(Progress())
-    if recipe.tokens is not None:
-        return progress("pretrain", recipe.tokens, "tokens", position.tokens)
-    if recipe.steps is not None:
-        return progress("pretrain", recipe.steps, "steps", position.step)
-    return progress("pretrain", (recipe.hours or 0) * 3600, "s", position.seconds)
+    if schedule.tokens is not None:
+        return progress(name, schedule.tokens, "tokens", position.tokens)
+    if schedule.steps is not None:
+        return progress(name, schedule.steps, "steps", position.step)
+    return progress(name, (schedule.hours or 0) * 3600, "s", position.seconds)
 
 
 def _report(bar: Progress, loop: Loop, before: float) -> None:
-    recipe, position = loop.recipe, loop.position
-    total = recipe.steps or recipe.tokens or (recipe.hours or 0) * 3600
+    schedule, position = loop.schedule, loop.position
+    total = schedule.steps or schedule.tokens or (schedule.hours or 0) * 3600
     rate = position.tokens / max(position.seconds, 1e-9)
-    loss = loop.last.get("masked_token_loss")
+    loss = loop.last.get(loop.purpose.shown)
     said = "" if loss is None else f"loss {loss:.3f}, "
     bar.advance((loop.done - before) * total, f"{said}{rate:,.0f} tokens/s")

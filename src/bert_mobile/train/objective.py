@@ -16,8 +16,11 @@ from bert_mobile.train.recipe import Recipe
 
 NO_TARGET = -100
 
+FIGURES = ("loss", "masked_token_loss", "next_sentence_loss")
+"""What the objective returns, in its order."""
 
-class MicroBatch(NamedTuple):
+
+class PairMicroBatch(NamedTuple):
     """Rows of a batch that go through the network together, in fixed shapes."""
 
     input_ids: Tensor

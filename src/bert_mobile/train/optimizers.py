@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from bert_mobile.train.recipe import Recipe
+from bert_mobile.train.schedule import Optimization, Schedule
 
 AVERAGE = "average"
 """Name of a weight's moving average among the optimizer's state of it."""
@@ -23,46 +23,46 @@ MUON_SCALE = 0.2
 one learning rate then serves both."""
 
 
-def learning_rate(recipe: Recipe, step: int, done: float, rewarmed_at: int = 0) -> float:
+def learning_rate(schedule: Schedule, step: int, done: float, rewarmed_at: int = 0) -> float:
     """Return the rate of a step: linear warm-up, plateau, linear decay to the end of the budget.
 
     `rewarmed_at` is the step from which the run went on with weights alone, 0 if it did not.
     """
-    warm = _ramp(step + 1, recipe.warmup_steps)
+    warm = _ramp(step + 1, schedule.warmup_steps)
     if rewarmed_at:
-        warm = min(warm, _ramp(step - rewarmed_at + 1, recipe.rewarm_steps))
-    left = max(0.0, 1.0 - done) / recipe.decay_share
-    return recipe.learning_rate * warm * min(1.0, left)
+        warm = min(warm, _ramp(step - rewarmed_at + 1, schedule.rewarm_steps))
+    left = max(0.0, 1.0 - done) / schedule.decay_share
+    return schedule.learning_rate * warm * min(1.0, left)
 
 
 def _ramp(step: int, length: int) -> float:
     return min(1.0, step / length) if length else 1.0
 
 
-def make_optimizers(model: nn.Module, recipe: Recipe) -> list[Optimizer]:
+def make_optimizers(model: nn.Module, settings: Optimization) -> list[Optimizer]:
     """Return AdamW over `model`, or Muon over the layers' matrices and AdamW over the rest.
 
     Vectors (biases, LayerNorms) do not decay. BERT's Adam leaves the bias correction out; PyTorch's
     has it, which matters in the first steps of the warm-up only.
     """
-    muon = recipe.optimizer == "muon"
+    muon = settings.optimizer == "muon"
     named = list(model.named_parameters())
     hidden = [p for name, p in named if muon and "layers." in name and p.dim() == 2]
     taken = set(map(id, hidden))
     others = [p for _, p in named if id(p) not in taken]
     groups = [
-        {"params": [p for p in others if p.dim() > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in others if p.dim() > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    betas = (recipe.beta1, recipe.beta2)
+    betas = (settings.beta1, settings.beta2)
     optimizers: list[Optimizer] = [
-        AdamW(groups, lr=recipe.learning_rate, betas=betas, eps=recipe.epsilon, fused=True)
+        AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.epsilon, fused=True)
     ]
     if hidden:
-        optimizers.append(Muon(hidden, recipe.learning_rate, recipe.weight_decay))
-    if recipe.average_decay:
+        optimizers.append(Muon(hidden, settings.learning_rate, settings.weight_decay))
+    if settings.average_decay:
         for optimizer in optimizers:
-            optimizer.register_step_post_hook(_averaging(recipe.average_decay))
+            optimizer.register_step_post_hook(_averaging(settings.average_decay))
     return optimizers
 
 

@@ -36,9 +36,9 @@ from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 from bert_mobile.train import state
 from bert_mobile.train.devices import World, autocast, hardware, joined_world, local_processes
 from bert_mobile.train.emissions import Meter
-from bert_mobile.train.feed import Feed
+from bert_mobile.train.feed import Feed, pair_feed
 from bert_mobile.train.loop import train
-from bert_mobile.train.objective import Objective
+from bert_mobile.train.objective import FIGURES, Objective
 from bert_mobile.train.optimizers import averaged_weights, make_optimizers
 from bert_mobile.train.recipe import Recipe
 from bert_mobile.train.record import draw_curve
@@ -119,6 +119,9 @@ def pretrain(
 class Pretraining:
     """The purpose the loop is run for here."""
 
+    name, figures, shown = "pretrain", FIGURES, "masked_token_loss"
+    is_settled = False  # there is always more to learn
+
     def __init__(self, recipe: Recipe, out: Path, world: World, sitting: Sitting) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.out, self.world, self.sitting = recipe, out, world, sitting
@@ -172,7 +175,7 @@ class Pretraining:
 
     def feed(self, position: Position) -> Feed:
         """Return the batches of the phase from `position` on."""
-        return Feed(
+        return pair_feed(
             self.samplers[position.phase],
             position.phase_step,
             self.world,
@@ -181,15 +184,15 @@ class Pretraining:
         )
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, step: int) -> dict[str, float]:  # noqa: ARG002 - the same at any step
         """Return loss and accuracies on the held-out split, masked at BERT's 15 % in every run."""
         if self.held_out is None:
             return {}
         self.model.eval()
         sums = np.zeros(5)  # loss, right, asked; pairs right, pairs
-        for step in range(self.world.rank, self.recipe.evaluation_batches, self.world.size):
+        for number in range(self.world.rank, self.recipe.evaluation_batches, self.world.size):
             with autocast(self.recipe.precision, self.world.device):
-                logits, labels, told, is_random = self._forward(self.held_out.batch(step))
+                logits, labels, told, is_random = self._forward(self.held_out.batch(number))
             loss = functional.cross_entropy(logits.float(), labels, reduction="sum")
             right = (logits.argmax(-1) == labels).sum()
             pairs_right = (told.argmax(-1) == is_random).sum()

@@ -131,7 +131,7 @@ class Recipe:
             _require(budget is None or budget > 0, f"a budget of {budget} is none at all")
         _require(self.variant in VARIANTS, f"variant {self.variant!r} is not in {[*VARIANTS]}")
         _require(bool(self.phases), "phases is empty, expected at least one")
-        total = sum(phase.share for phase in self.phases)
+        total = sum(self.shares)
         _require(abs(total - 1) < 1e-6, f"the shares of phases add up to {total:g}, expected 1")
         for phase in self.phases:
             _require(phase.share > 0 and phase.batch_size > 0, f"{phase} has no examples")
@@ -169,6 +169,11 @@ class Recipe:
             "z_loss_weight",
         ):
             _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, expected >= 0")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Parts of the budget that the phases take."""
+        return tuple(phase.share for phase in self.phases)
 
     @property
     def fingerprint(self) -> str:

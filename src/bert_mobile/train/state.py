@@ -54,20 +54,25 @@ class Position:
 
 
 @dataclass(frozen=True)
-class RunIdentity:
-    """What must be the same for a run to be resumed."""
-
-    recipe: str
-    corpus: str
+class Identity:
+    """What must be the same for a run to be resumed; its children have the fields, all hashes."""
 
     def refuse_another(self, record: Mapping[str, Any], where: Path) -> None:
-        """Raise `InputError` where `record` is that of a run with another recipe or corpus."""
+        """Raise `InputError` where `record` is that of a run that differs in one of the fields."""
         for name, ours in asdict(self).items():
             if record.get(name) != ours:
                 raise InputError(
                     f"{where} was begun with another {name}, expected the same one",
                     hint=f"resume with the {name} the run began with, or give a new --out",
                 )
+
+
+@dataclass(frozen=True)
+class RunIdentity(Identity):
+    """That of a pre-training."""
+
+    recipe: str
+    corpus: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Resumed:
 def save(
     out: Path,
     position: Position,
-    identity: RunIdentity,
+    identity: Identity,
     model: BertForPretraining,
     optimizers: Sequence[Optimizer],
     tokenizer: Path,
@@ -117,7 +122,7 @@ def tidy(out: Path, step: int) -> None:
 
 
 def resume(
-    out: Path, identity: RunIdentity, model: BertForPretraining, optimizers: Sequence[Optimizer]
+    out: Path, identity: Identity, model: BertForPretraining, optimizers: Sequence[Optimizer]
 ) -> Resumed | None:
     """Load the newest good checkpoint into `model` and `optimizers`; None where there is none.
 
@@ -142,7 +147,7 @@ def resume(
     return None
 
 
-def go_on_from(folder: Path, identity: RunIdentity, model: BertForPretraining) -> Resumed:
+def go_on_from(folder: Path, identity: Identity, model: BertForPretraining) -> Resumed:
     """Load the weights of a run into `model`, at the place in the run where they were saved.
 
     What the optimizers remembered is not needed (and not there, in a published folder): they begin
@@ -165,7 +170,7 @@ def go_on_from(folder: Path, identity: RunIdentity, model: BertForPretraining) -
 
 def _load(
     folder: Path,
-    identity: RunIdentity,
+    identity: Identity,
     model: BertForPretraining,
     optimizers: Sequence[Optimizer],
 ) -> Position:

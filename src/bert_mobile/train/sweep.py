@@ -49,7 +49,8 @@ from bert_mobile.files import (
     write_json,
 )
 from bert_mobile.train import state
-from bert_mobile.train.loop import FIGURES, DivergedError
+from bert_mobile.train.loop import GRADIENT_NORM, DivergedError
+from bert_mobile.train.objective import FIGURES
 from bert_mobile.train.pretrain import RECIPE, pretrain
 from bert_mobile.train.recipe import Phase, Recipe, read_toml, recipe_of
 from bert_mobile.train.record import read_metrics
@@ -61,7 +62,7 @@ _SHOWN = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _UNCOMPARED = ("corpus", "log_every", "save_every")
 """What two runs that are compared need not have in common with what they were begun with."""
 
-_NOTED = ("step", "tokens", "learning_rate", *FIGURES, "tokens_per_second")
+_NOTED = ("step", "tokens", "learning_rate", *FIGURES, GRADIENT_NORM, "tokens_per_second")
 _FROM_PROVENANCE = ("hardware", "torch", "python", "code")
 
 
