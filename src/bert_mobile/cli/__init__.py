@@ -16,6 +16,7 @@ from bert_mobile import __version__
 from bert_mobile.cli.answers import embed, fill_mask, next_sentence, score
 from bert_mobile.cli.benching import bench
 from bert_mobile.cli.corpora import corpus, tokenizer
+from bert_mobile.cli.finetuning import finetune
 from bert_mobile.cli.judging import emissions, evaluate, models
 from bert_mobile.cli.making import convert, grow, pretrain, quantize
 from bert_mobile.cli.sweeping import sweep
@@ -54,6 +55,7 @@ COMMANDS: Sequence[click.Command] = (
     grow,
     pretrain,
     sweep,
+    finetune,
     quantize,
     convert,
     evaluate,

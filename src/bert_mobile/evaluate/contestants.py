@@ -186,7 +186,7 @@ def run_ours(course: Course, referee: Referee, world: World) -> None:
 @torch.no_grad()
 def _our_first_loss(run: Pretraining) -> float:
     with pair_feed(run.samplers[0], 0, run.world, workers=0) as feed:
-        batch = feed.next()[0]
+        batch: Any = feed.next()[0]
     asked, pairs, _ = batch.counts
     shares = torch.tensor([1 / asked, 1 / pairs], device=run.world.device)
     # A new objective is not compiled: it is run only this once without dropout.
@@ -203,10 +203,10 @@ def run_trainer(course: Course, referee: Referee, world: World, *, compiled: boo
     here = World(0, 1, torch.device("cpu"))
     run = Pretraining(course.recipe, Path(), here, Sitting(workers=0))
     with run.feed(Position()) as feed:
-        made = [feed.next()[0] for _ in range(course.length)]
+        made: list[Any] = [feed.next()[0] for _ in range(course.length)]
     model = their_model(run)
     batches = [huggingface_inputs(batch) for batch in made]
-    tokens = [batch.counts[2] for batch in made]
+    tokens = [batch.counts[-1] for batch in made]
     del run, made
     referee.ready(_their_first_loss(model.to(world.device), batches[0]))
     watch = Stopwatch(course, referee, world.device)

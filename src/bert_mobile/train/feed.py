@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -38,10 +38,6 @@ class MicroBatch(Protocol):
 
     def __getitem__(self, fields: slice, /) -> tuple[Any, ...]:
         """Return some of the fields; `counts` is the last one."""
-
-    def _asdict(self) -> dict[str, Any]: ...
-
-    def _replace(self, **fields: Any) -> Self: ...
 
 
 Source = Callable[[int], Sequence[MicroBatch]]
@@ -109,7 +105,7 @@ class Feed:
         self.waited += time.perf_counter() - began
         return [self._moved(each) for each in batches]
 
-    def _moved(self, batch: MicroBatch) -> MicroBatch:
+    def _moved(self, batch: Any) -> MicroBatch:
         fields = batch._asdict().items()
         tensors = ((name, each) for name, each in fields if isinstance(each, Tensor))
         moved = {name: each.to(self._device, non_blocking=True) for name, each in tensors}

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
 from bert_mobile.carbon import EmissionSettings, settings_from_environment
-from bert_mobile.errors import ArtifactError, InputError, RunError
+from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.examples import Batch, Corpus, PairSampler
 from bert_mobile.files import (
     atomic_folder,
@@ -100,7 +100,7 @@ def pretrain(
         begun = run.begin(optimizers, resume=resume, settings=settings)
         position = begun.position if begun else Position()
         resumed_from = position.step if begun else None
-        _refuse_apart(world, position)
+        state.refuse_apart(world, position)
         if not world.is_first:
             metrics = run.train(optimizers, position)
             return PretrainReport(out, resumed_from, metrics, None, world.rank)
@@ -269,19 +269,6 @@ class Pretraining:
             "torch": torch.__version__,
             "python": platform.python_version(),
         }
-
-
-def _refuse_apart(world: World, position: Position) -> None:
-    """Raise `RunError` where processes would go on from different places.
-
-    Nothing is written before all have come here, and so have looked at what was there.
-    """
-    steps, squares = world.total([position.step, position.step**2])
-    if steps**2 != world.size * squares:
-        raise RunError(
-            f"the first process goes on from step {position.step}, another one from elsewhere",
-            hint="give all machines the same --out, on a file system they share",
-        )
 
 
 def _is_run(folder: Path) -> bool:

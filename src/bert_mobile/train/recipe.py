@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import UnionType
@@ -221,6 +221,27 @@ def recipe_of(raw: Mapping[str, Any], where: str) -> Recipe:
     return _section(Recipe, {**raw, "phases": made}, where)
 
 
+def settings_of(kind: type[Section], given: Mapping[str, Any], more: Sequence[str] = ()) -> Section:
+    """Make settings of options: `given` by field, and `more` of the form NAME=VALUE.
+
+    A value is written as in TOML; what is none is a string. Raises `InputError` naming the option.
+    """
+    named = dict(given)
+    for word in more:
+        name, sign, text = word.partition("=")
+        if not sign:
+            raise InputError(f"--set {word}: expected NAME=VALUE", hint="--set dropout=0.2")
+        named[name.strip().replace("-", "_")] = _toml_value(text)
+    return _section(kind, named, "the options")
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def _section(kind: type[Section], raw: Mapping[str, Any], where: str) -> Section:
     """Build a dataclass from a TOML table, every name and type checked."""
     hints = get_type_hints(kind)
@@ -243,7 +264,7 @@ def _section(kind: type[Section], raw: Mapping[str, Any], where: str) -> Section
 
 def _typed(value: Any, hint: Any, name: str, where: str) -> Any:
     """Return `value` as the field's type; whole numbers will do where a float is expected."""
-    if name == "phases":
+    if name in ("phases", "text"):
         return value
     allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if type(value) in allowed and (type(value) is not float or math.isfinite(value)):

@@ -3,7 +3,8 @@
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,49 @@ def _parsed(line: bytes, where: str) -> dict[str, Any]:
     return values
 
 
-def draw_curve(folder: Path, title: str) -> Path | None:
-    """Draw loss and accuracy over tokens from a run's metrics into `curve.png`.
+@dataclass(frozen=True)
+class Line:
+    """One line of a picture."""
+
+    figure: str
+    """Name in the metrics."""
+    label: str
+    color: str
+    marker: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One half of a picture."""
+
+    title: str
+    """What is drawn, with its unit."""
+    lines: tuple[Line, ...]
+    within: tuple[float, float] | None = None
+    """Bounds of the axis; None: those of the figures."""
+
+
+PRETRAINING = (
+    Panel(
+        "masked-token loss (nats)",
+        (
+            Line("masked_token_loss", "training", "#9db4c8"),
+            Line("held_out_masked_token_loss", "held out", "#c0392b", "o"),
+        ),
+    ),
+    Panel(
+        "held-out accuracy",
+        (
+            Line("held_out_masked_token_accuracy", "masked tokens", "#c0392b", "o"),
+            Line("held_out_next_sentence_accuracy", "next sentence", "#2c7a4b", "o"),
+        ),
+        (0, 1),
+    ),
+)
+
+
+def draw_curve(folder: Path, title: str, panels: Sequence[Panel] = PRETRAINING) -> Path | None:
+    """Draw the figures of a run's metrics over its tokens into `curve.png`.
 
     A run goes on without its picture, with a warning, where matplotlib is not installed.
     """
@@ -66,17 +108,11 @@ def draw_curve(folder: Path, title: str) -> Path | None:
         warnings.warn("no curve is drawn: matplotlib is not installed", stacklevel=2)
         return None
     metrics = read_metrics(folder)
-    trained = [line for line in metrics if "loss" in line]
-    held_out = [line for line in metrics if "held_out_masked_token_loss" in line]
     figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _plot(left, trained, "masked_token_loss", "training", "#9db4c8")
-    _plot(left, held_out, "held_out_masked_token_loss", "held out", "#c0392b", marker="o")
-    left.set(xlabel="tokens (millions)", ylabel="masked-token loss (nats)")
-    _plot(right, held_out, "held_out_masked_token_accuracy", "masked tokens", "#c0392b", "o")
-    _plot(right, held_out, "held_out_next_sentence_accuracy", "next sentence", "#2c7a4b", "o")
-    right.set(xlabel="tokens (millions)", ylabel="held-out accuracy", ylim=(0, 1))
-    for axes in (left, right):
+    for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for line in panel.lines:
+            _plot(axes, [each for each in metrics if line.figure in each], line)
+        axes.set(xlabel="tokens (millions)", ylabel=panel.title, ylim=panel.within)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
@@ -85,12 +121,10 @@ def draw_curve(folder: Path, title: str) -> Path | None:
     return folder / CURVE
 
 
-def _plot(
-    axes: Any, lines: list[dict[str, Any]], key: str, label: str, color: str, marker: str = ""
-) -> None:
-    tokens = [line["tokens"] / 1e6 for line in lines]
-    values = [line[key] for line in lines]
-    axes.plot(tokens, values, label=label, color=color, marker=marker, markersize=3)
+def _plot(axes: Any, metrics: list[dict[str, Any]], line: Line) -> None:
+    tokens = [each["tokens"] / 1e6 for each in metrics]
+    values = [math.nan if each[line.figure] is None else each[line.figure] for each in metrics]
+    axes.plot(tokens, values, label=line.label, color=line.color, marker=line.marker, markersize=3)
 
 
 def _line(values: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ A folder appears whole or not at all, and carries the hash of each of its files.
 
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
-from bert_mobile.errors import ArtifactError, InputError
+from bert_mobile.errors import ArtifactError, InputError, RunError
 from bert_mobile.files import atomic_folder, read_json, write_json
 from bert_mobile.model.config import BertConfig
-from bert_mobile.model.heads import BertForPretraining
+from bert_mobile.model.heads import BertForPretraining, BertForTask
+from bert_mobile.train.devices import World
 
 CHECKPOINTS, COUNTERS, OPTIMIZER = "checkpoints", "training.json", "optimizer.safetensors"
+BESIDE = ("best.json", "best.safetensors")
+"""What a purpose that keeps its best weights writes beside that (see `finetune`)."""
 KEPT = 2
+
+Network = BertForPretraining | BertForTask
 
 
 class DamagedCheckpointWarning(UserWarning):
@@ -88,13 +93,20 @@ def save(
     out: Path,
     position: Position,
     identity: Identity,
-    model: BertForPretraining,
+    model: Network,
     optimizers: Sequence[Optimizer],
     tokenizer: Path,
     facts: Mapping[str, Any],
+    *,
+    beside: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a checkpoint of the run and let go of all but the last two."""
+    """Write a checkpoint of the run and let go of all but the last two.
+
+    `beside` writes what else the run's purpose needs to go on into the folder that it is given.
+    """
     with atomic_folder(folder_of(out, position.step)) as scratch:
+        if beside is not None:
+            beside(scratch)
         write_json(scratch / COUNTERS, {**asdict(position), **asdict(identity)})
         checkpoint.write_tensors(scratch / OPTIMIZER, _memories(model, optimizers))
         weights = model.to_huggingface()
@@ -122,7 +134,7 @@ def tidy(out: Path, step: int) -> None:
 
 
 def resume(
-    out: Path, identity: Identity, model: BertForPretraining, optimizers: Sequence[Optimizer]
+    out: Path, identity: Identity, model: Network, optimizers: Sequence[Optimizer]
 ) -> Resumed | None:
     """Load the newest good checkpoint into `model` and `optimizers`; None where there is none.
 
@@ -147,7 +159,7 @@ def resume(
     return None
 
 
-def go_on_from(folder: Path, identity: Identity, model: BertForPretraining) -> Resumed:
+def go_on_from(folder: Path, identity: Identity, model: Network) -> Resumed:
     """Load the weights of a run into `model`, at the place in the run where they were saved.
 
     What the optimizers remembered is not needed (and not there, in a published folder): they begin
@@ -168,15 +180,28 @@ def go_on_from(folder: Path, identity: Identity, model: BertForPretraining) -> R
     return Resumed(position, folder)
 
 
+def refuse_apart(world: World, position: Position) -> None:
+    """Raise `RunError` where processes would go on from different places.
+
+    Nothing is written before all have come here, and so have looked at what was there.
+    """
+    steps, squares = world.total([position.step, position.step**2])
+    if steps**2 != world.size * squares:
+        raise RunError(
+            f"the first process goes on from step {position.step}, another one from elsewhere",
+            hint="give all machines the same --out, on a file system they share",
+        )
+
+
 def _load(
     folder: Path,
     identity: Identity,
-    model: BertForPretraining,
+    model: Network,
     optimizers: Sequence[Optimizer],
 ) -> Position:
     if not (folder / checkpoint.PROVENANCE).is_file():
         raise ArtifactError(f"{folder} has no {checkpoint.PROVENANCE}", hint="delete it")
-    checkpoint.verify(folder, [COUNTERS, OPTIMIZER, checkpoint.WEIGHTS, "config.json"])
+    checkpoint.verify(folder, [COUNTERS, OPTIMIZER, checkpoint.WEIGHTS, "config.json", *BESIDE])
     counters = read_json(folder / COUNTERS, "the counters of a training run")
     identity.refuse_another(counters, folder.parent.parent)
     position = _position({k: v for k, v in counters.items() if k not in asdict(identity)}, folder)

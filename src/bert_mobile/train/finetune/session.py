@@ -1,0 +1,59 @@
+"""A network in PyTorch, asked as any other session is (`runtime.sessions`)."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bert_mobile.errors import ArtifactError
+from bert_mobile.model.config import ANSWERS
+from bert_mobile.model.heads import BertForTask
+from bert_mobile.runtime.batches import Batch, IntArray
+from bert_mobile.train.devices import autocast
+
+FloatArray = NDArray[np.float32]
+
+LOGITS, STARTS, ENDS = "logits", "start_logits", "end_logits"
+
+
+class TorchSession:
+    """Answers with the network's weights as they are at the moment."""
+
+    def __init__(
+        self,
+        model: BertForTask,
+        precision: str = "fp32",
+        *,
+        scale: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        """`scale`, mean and standard deviation, turns standardised numbers into plain ones."""
+        self._model, self._precision, self._scale = model, precision, scale
+        answers = model.config.architecture == ANSWERS
+        self.outputs = frozenset({STARTS, ENDS} if answers else {LOGITS})
+        self._last: tuple[Batch, FloatArray] | None = None
+
+    def run(self, output: str, batch: Batch, positions: IntArray | None = None) -> FloatArray:
+        """Return one output for a batch, float32; see `runtime.sessions.Session`."""
+        if output not in self.outputs:
+            raise ArtifactError(
+                f"the network has no output {output!r}, only {', '.join(sorted(self.outputs))}",
+                hint="use a model that was trained for this question",
+            )
+        if self._last is None or self._last[0] is not batch:  # start and end are asked separately
+            self._last = batch, self._computed(batch)
+        value = self._last[1]
+        if output != LOGITS:
+            value = value[..., 0 if output == STARTS else 1]
+        return value if positions is None else value.reshape(-1, value.shape[-1])[positions]
+
+    @torch.inference_mode()
+    def _computed(self, batch: Batch) -> FloatArray:
+        device = self._model.head.weight.device
+        ids, mask, types = (
+            torch.from_numpy(part).to(device) for part in (batch.ids, batch.mask, batch.types)
+        )
+        self._model.eval()
+        with autocast(self._precision, device):
+            logits = self._model(ids, None if batch.mask.all() else mask, types)
+        mean, deviation = self._scale
+        value: FloatArray = (logits.float() * deviation + mean).cpu().numpy()
+        return value

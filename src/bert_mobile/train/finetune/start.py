@@ -1,0 +1,111 @@
+"""What a fine-tuning starts from: the encoder of any BERT, the embedded model's included."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_mobile.checkpoint import WEIGHTS, ancestry, expected_shapes, read_weights
+from bert_mobile.errors import InputError
+from bert_mobile.files import sha256
+from bert_mobile.hub import find_model, resolve
+from bert_mobile.model.config import (
+    ANSWERS,
+    MULTI_LABEL,
+    REGRESSION,
+    SEQUENCES,
+    SINGLE_LABEL,
+    TOKENS,
+    BertConfig,
+)
+from bert_mobile.model.heads import BertForTask
+from bert_mobile.quantize import dequantize
+from bert_mobile.train.finetune.settings import FinetuneSettings
+
+POOLER = "bert.pooler.dense.weight"
+NUMBER = "LABEL_0"
+"""What transformers calls the one output of a regression."""
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A trained BERT in its folder."""
+
+    folder: Path
+    config: BertConfig
+    weights: Weights
+    """By Hugging Face name; heads included, where it has some."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file of its weights."""
+        return sha256(find_model(self.folder))
+
+    @property
+    def parents(self) -> list[dict[str, Any]]:
+        """What provenance says of where it comes from, itself last."""
+        file = find_model(self.folder).relative_to(self.folder)
+        return ancestry(self.folder, file.as_posix())
+
+
+def read_start(name: str) -> Start:
+    """Read a model by its name (`hub.resolve`), float or quantized.
+
+    Raises `ArtifactError` where there is none, or it is damaged or no BERT.
+    """
+    folder = resolve(name)
+    config = BertConfig.read(folder)
+    if (folder / WEIGHTS).is_file():
+        return Start(folder, config, read_weights(folder, config, skip_foreign_heads=True))
+    return Start(folder, config, dequantize(folder))
+
+
+def length_limit(config: BertConfig, settings: FinetuneSettings) -> int:
+    """Return the tokens of the longest sequence; `InputError` where the model has not so many."""
+    positions = config.max_position_embeddings
+    if settings.max_length is None:
+        return min(settings.usual_length, positions)
+    if settings.max_length > positions:
+        raise InputError(
+            f"max_length is {settings.max_length}, the model has {positions} positions",
+            hint=f"choose at most {positions}",
+        )
+    return settings.max_length
+
+
+def task_config(
+    start: BertConfig, settings: FinetuneSettings, labels: tuple[str, ...]
+) -> BertConfig:
+    """Return the shape of the network that is to be made."""
+    limit = length_limit(start, settings)
+    common: dict[str, Any] = {
+        "max_length": limit,
+        "hidden_dropout_prob": settings.dropout,
+        "attention_probs_dropout_prob": settings.dropout,
+    }
+    if settings.kind == "answer":
+        return start.with_task(ANSWERS, **common)
+    if settings.kind == "tag":
+        return start.with_task(TOKENS, labels=labels, **common)
+    if settings.kind == "regress":
+        return start.with_task(SEQUENCES, labels=(NUMBER,), problem_type=REGRESSION, **common)
+    problem = MULTI_LABEL if settings.several else SINGLE_LABEL
+    return start.with_task(SEQUENCES, labels=labels, problem_type=problem, **common)
+
+
+def fresh_model(start: Start, config: BertConfig) -> BertForTask:
+    """Return the encoder (and pooler) of `start` under a fresh head, drawn from torch's seed."""
+    model = BertForTask(config)
+    wanted = {name for name in expected_shapes(config) if name.startswith("bert.")}
+    if POOLER in wanted and POOLER not in start.weights:
+        warnings.warn(f"{start.folder} has no pooler; a fresh one is trained", stacklevel=2)
+    kept = {name: w for name, w in start.weights.items() if name in wanted}
+    # PyTorch warns of arrays that are views of a read-only file.
+    model.from_huggingface({n: w if w.flags.writeable else w.copy() for n, w in kept.items()})
+    return model
