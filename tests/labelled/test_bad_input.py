@@ -72,7 +72,12 @@ TEXTS = [
     ("a.jsonl", '{"text": "x", "text": "y", "label": 1}\n', {}, "line 1: .* key 'text' twice"),
     ("a.jsonl", '{"text": "x", "label": NaN}\n', {}, "line 1, column 'label': nan for a label"),
     ("a.jsonl", '{"text": "x", "label": ["u", "v"]}\n', {}, "a JSON list, expected one label"),
-    ("a.jsonl", "7\n", {}, "line 1: a JSON int, expected an object or a list"),
+    ("a.jsonl", "7\n", {}, "line 1: a JSON int, expected one record"),
+    ("a.jsonl", '[{"text": "x", "label": 1}]', {}, "line 1: a JSON list of objects, expected one"),
+    ("a.jsonl", r'{"text": "x\u0000", "label": 1}', {}, "line 1, column 'text': a NUL"),
+    ("a.jsonl", r'{"text": "x", "label": "\ud800"}', {}, "column 'label': half a surrogate pair"),
+    ("a.jsonl", '{"text": "x", "label": 1e999}', {}, "line 1, column 'label': inf for a label"),
+    ("a.csv", "text,label\n\u200b,a\n", {}, "line 2, column 'text': an empty text"),
     ("a.json", "{}", {}, "a JSON dict, expected a list of records"),
     ("a.json", '[{"text": "x", "label": 1}', {}, "no valid JSON"),
     ("a.json", '{"u": [["x", 1]], "v": [["y", 1]]}', {}, "several splits, expected one of u, v"),
@@ -110,6 +115,8 @@ def test_numbers(tmp_path: Path, value: str, found: str) -> None:
         ("a.conll", "EU\nrejects\n", "line 1: the word 'EU' alone, expected a word and its tag"),
         ("a.conll", "EU\tB-ORG\nNew\t\n", "line 2, column '#2': no tag for 'New'"),
         ("a.conll", "EU\tB-ORG\n\tO\n", "line 2, column '#1': no word"),
+        ("a.csv", "word,tag\nEU,B-ORG\nrejects,O\n", "column 'word' holds a word a row"),
+        ("a.conll", "EU O\n" * 10_001, "line 1: 10,000 words without a blank line"),
         ("a.conllu", "1\tEU\tEU\tPROPN\n", "line 1: 4 fields (1 EU EU PROPN), expected 10"),
         ("a.conllu", "1\tEU" + "\t_" * 8 + "\n", "line 1, column 'upos': the sentence has no tags"),
         ("a.tsv", "tokens\ttags\nNew York\tB\n", "line 2, column 'tags': 1 tags for 2 words"),
@@ -165,9 +172,14 @@ def test_answers(tmp_path: Path, changes: dict[str, Any], message: str, hint: st
 
 
 def test_squad_of_another_form(tmp_path: Path) -> None:
+    for text in ('{"data": [{"paragraphs": []}]}', '{"data": [{"paragraphs": [{"qas": []}]}]}'):
+        assert "is empty" in refusal(tmp_path / "a.json", text, "answer").message
+    text = json.dumps({"data": [{"paragraphs": [{"context": CONTEXT, "qas": ["x"]}]}]})
+    assert "question 1: another form" in refusal(tmp_path / "a.json", text, "answer").message
     text = json.dumps({"data": [{"paragraphs": [{"qas": [question()]}]}]})
     assert (
-        "question 1: 'context' is missing" in refusal(tmp_path / "a.json", text, "answer").message
+        "question 1: no 'context', expected SQuAD's form"
+        in refusal(tmp_path / "a.json", text, "answer").message
     )
 
 

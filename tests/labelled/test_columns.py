@@ -140,6 +140,8 @@ def test_one_named_column_leaves_the_other_to_be_guessed(tmp_path: Path) -> None
         ("x y\ta", "x y z\ta\nx z\tb\nz\ta\n", False),
         ("x y\t7", "x y z\ta\nx z\tb\nz\ta\n", False),
         ("\tc", "x y z\ta\nx z\tb\nz\ta\n", False),
+        ("0\t1", "x y z\ta\nx z\tb\nz\ta\n", True),
+        ("text\tlabel\t", "x y z\ta\t\nx z\tb\t\nz\ta\t\n", True),
         ("x" * 65 + "\tc", "x y z\ta\nx z\tb\nz\ta\n", False),
         (" text\tlabel ", "text\tlabel\nx z\tb\nz\ta\n", True),
     ],

@@ -18,8 +18,15 @@ from bert_mobile.labelled import LabelledText, open_labelled
 UNUSUAL = "\u2028\u2029\x85\x0b\x0c\x1c\xa0\u3000\u200b\ufeff\"',;|#\\ "
 PLAIN = st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n\t")
 CHARACTERS = PLAIN | st.sampled_from(UNUSUAL)
-LINE = st.text(CHARACTERS, min_size=1, max_size=20).filter(str.strip)
-BLOCK = st.text(CHARACTERS | st.sampled_from("\r\n\t"), min_size=1, max_size=20).filter(str.strip)
+
+
+def is_seen(text: str) -> bool:
+    """Tell a text from one of spaces and control characters."""
+    return any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
+LINE = st.text(CHARACTERS, min_size=1, max_size=20).filter(is_seen)
+BLOCK = st.text(CHARACTERS | st.sampled_from("\r\n\t"), min_size=1, max_size=20).filter(is_seen)
 LABEL = st.sampled_from(["a", "b b", "é", "#1", '"q"', "1"])
 
 

@@ -26,6 +26,11 @@ def test_conll(tmp_path: Path, name: str, end: str, separator: str) -> None:
         assert list(opened(tmp_path, name, text + last)) == [EU, NO]
 
 
+def test_a_header_is_no_word(tmp_path: Path) -> None:
+    (sentence,) = opened(tmp_path, "a.conll", "Word\tTag\nEU\tB-ORG\n")
+    assert (sentence.line, sentence.words) == (2, ("EU",))
+
+
 def test_four_columns(tmp_path: Path) -> None:
     text = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n"
     for label, tags in [(None, ("B-ORG", "O")), ("pos", ("NNP", "VBZ")), ("#3", ("B-NP", "B-VP"))]:

@@ -177,8 +177,9 @@ class Chooser:
         if found or len(free) + texts != TEXT_COUNTS[self.kind][0] + 1:
             return varied or found
         shortest = min(free, key=lambda name: self.sample[name].mean_length)
-        fewest = min(free, key=lambda name: self.sample[name].distinct)
-        return [shortest] if shortest == fewest and self.sample[shortest].is_short else []
+        fewest = min(self.sample[name].distinct for name in free)
+        values = self.sample[shortest]
+        return [shortest] if values.is_short and values.distinct == fewest else []
 
     def _texts_by_content(self, labels: tuple[str, ...]) -> tuple[str, ...]:
         """Return the columns of prose, two where a kind may have two; else the longest."""
@@ -210,8 +211,15 @@ class Chooser:
         )
 
     def _none_found(self, called: str, option: str) -> InputError:
+        hint = f"name it with {option} (--{option} COLUMN)"
+        if self.kind == "answer":
+            hint += (
+                ', or give JSON Lines with "question", "context" and "answers", or SQuAD\'s JSON'
+            )
+        elif self.file.kind in {"csv", "tsv"}:
+            hint += "; is the first row no header? say so with header (--no-header)"
         return InputError(
             f"{self.file.name}: found columns {', '.join(self.sample.names)}, none clearly "
             f"the {called}",
-            hint=f"name it with {option} (--{option} COLUMN)",
+            hint=hint,
         )

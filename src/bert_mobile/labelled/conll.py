@@ -15,7 +15,7 @@ from bert_mobile.corpus.streams import Stream
 from bert_mobile.errors import InputError
 from bert_mobile.labelled.examples import TaggedSentence
 from bert_mobile.labelled.lines import numbered_lines
-from bert_mobile.labelled.names import is_position
+from bert_mobile.labelled.names import TAGS, TOKENS, is_position, plain
 from bert_mobile.labelled.places import DataFile
 
 CONLLU_FIELDS = (
@@ -24,6 +24,9 @@ CONLLU_FIELDS = (
 
 CONLL_FIELDS = ("word", "pos", "chunk", "ner")
 """Of CoNLL-2003's four columns."""
+
+LONGEST_SENTENCE = 10_000
+"""Words; more of them are sentences that nothing parts."""
 
 _COMMENT = re.compile(r"# ?(id|sent_id|text|newdoc|newpar|global\.columns)\b")
 _SPACES = re.compile(r"[ \t]+")
@@ -57,6 +60,14 @@ class Words:
             if text.strip():
                 if found := read.word_and_tag(number, text):
                     begin = begin or number
+                    if len(words) == LONGEST_SENTENCE:
+                        raise file.error(
+                            begin,
+                            None,
+                            f"{LONGEST_SENTENCE:,} words without a blank line, expected one "
+                            "after each sentence",
+                            "part the sentences by blank lines",
+                        )
                     words.append(found[0])
                     tags.append(found[1])
             elif words:
@@ -84,7 +95,7 @@ class _Layout:
         fields = (
             text.split("\t") if "\t" in text or self._universal else _SPACES.split(text.strip(" "))
         )
-        if fields[0] == "-DOCSTART-":
+        if fields[0] == "-DOCSTART-" or (not self._width and _is_header(fields)):
             return None
         if len(fields) != self._width:
             self._begin(number, fields)
@@ -146,3 +157,9 @@ class _Layout:
                 begin, "upos", "the sentence has no tags, expected one a word", "tag it first"
             )
         return TaggedSentence(begin, tuple(words), None if untagged else tuple(tags))
+
+
+def _is_header(fields: Sequence[str]) -> bool:
+    """Tell a first line such as `word tag` from a word and its tag."""
+    first, last = plain(fields[0]), plain(fields[-1])
+    return any(first in group for group in TOKENS) and any(last in group for group in TAGS)

@@ -13,7 +13,7 @@ from itertools import islice
 
 from bert_mobile.corpus.streams import Stream, open_stream
 from bert_mobile.errors import InputError
-from bert_mobile.labelled.lines import numbered_lines
+from bert_mobile.labelled.lines import LONGEST_LINE, numbered_lines
 from bert_mobile.labelled.names import is_number, is_usual, numbered
 from bert_mobile.labelled.places import SAMPLE_ROWS, DataFile, Row
 
@@ -124,6 +124,7 @@ def _records(
             if text := line.removesuffix("\n").removesuffix("\r"):
                 yield number, text.split("\t")
         return
+    csv.field_size_limit(LONGEST_LINE)
     reader = csv.reader((line for _, line in lines), delimiter=separator, strict=True)
     begin = 1
     try:
@@ -144,11 +145,11 @@ def _looks_like_header(
     first: Sequence[str], rest: Sequence[Sequence[str]], named: Sequence[str]
 ) -> bool:
     """Tell a header from a row: by names that are asked for or usual, else by what is below."""
-    if set(named) & set(first):
+    if set(named) & set(first) or first == [str(i) for i in range(len(first))]:  # pandas's
         return True
     others = (fields for fields in rest if len(fields) == len(first) and fields != first)
     below = [set(values) for values in zip(*others, strict=True)]
-    if any(name in values for name, values in zip(first, below, strict=False)):
+    if any(name and name in values for name, values in zip(first, below, strict=False)):
         return False
     if any(map(is_usual, first)):
         return True

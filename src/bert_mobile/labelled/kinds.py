@@ -37,6 +37,8 @@ def find(
     """Return the files behind a source; raises `InputError` where none is of a known kind."""
     if form is not None and form not in KINDS:
         raise InputError(f"form is {form!r}, expected one of {', '.join(KINDS)}", hint="check it")
+    if not str(source):
+        raise InputError("the name of a file is empty, expected a path", hint="check it")
     path = remote.local_path(source)
     if path is None or (hub.is_data_set(source) and _is_elsewhere(path)):
         return _files_elsewhere(str(source), split, form)
@@ -66,7 +68,13 @@ def _is_elsewhere(path: Path) -> bool:
 
 def _files_elsewhere(source: str, split: str | None, form: str | None) -> tuple[DataFile, ...]:
     found = []
-    for file in hub.data_set_files(source, split, _ELSEWHERE):
+    try:
+        files = hub.data_set_files(source, split, _ELSEWHERE)
+    except InputError as error:
+        if remote.is_address(source):
+            raise
+        raise InputError(f"{source} is no file here; {error.message}", hint=error.hint) from error
+    for file in files:
         kind = form or suffix_kind(file.name) or "parquet"
         unit = _UNITS.get(kind, "line")
         found.append(DataFile(file.path, file.name, file.bytes, kind, unit))
@@ -104,4 +112,7 @@ def _kind_of_content(file: DataFile, kind: str, otherwise: str | None) -> str:
         return "tsv"
     if kind == "tag":
         return "conll"
-    raise InputError(f"{file.name} is of no known kind, expected {ACCEPTED}", hint="rename it")
+    raise InputError(
+        f"{file.name} is of no known kind, expected {ACCEPTED}",
+        hint="rename it, or say what it is with form (--form)",
+    )

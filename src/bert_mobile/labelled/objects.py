@@ -59,14 +59,15 @@ def _rows(file: DataFile, stream: Stream, encoding: str, split: str | None) -> I
     for line, value in values:
         if isinstance(value, dict):
             yield line, value
-        elif isinstance(value, list):
+        elif isinstance(value, list) and not (value and isinstance(value[0], dict)):
             yield line, dict(zip(numbered(len(value)), value, strict=True))
         else:
+            found = "list of objects" if isinstance(value, list) else type(value).__name__
             raise file.error(
                 line,
                 None,
-                f"a JSON {type(value).__name__}, expected an object or a list",
-                'write {"text": "...", "label": "..."}',
+                f"a JSON {found}, expected one record: an object, or a list of its cells",
+                'write {"text": "...", "label": "..."}; a list of such is to be named .json',
             )
 
 
@@ -127,7 +128,7 @@ def _records(file: DataFile, document: Any, split: str | None) -> Sequence[Any]:
         found = f"a JSON {type(document).__name__}" + (" without splits" if split else "")
         raise InputError(
             f"{file.name}: {found}, expected a list of records or an object of split → list",
-            hint="name a file of one record a line .jsonl",
+            hint='write [{"text": "...", "label": "..."}, …]',
         )
     if split is None and len(splits) == 1:
         return next(iter(splits.values()))

@@ -22,7 +22,7 @@ from bert_mobile.labelled.objects import Objects
 from bert_mobile.labelled.parquet import Parquet
 from bert_mobile.labelled.places import SAMPLE_ROWS, DataFile
 from bert_mobile.labelled.questions import QuestionRows, Squad, is_squad
-from bert_mobile.labelled.sample import Sample, refuse_swapped
+from bert_mobile.labelled.sample import Sample, refuse_single_words, refuse_swapped
 from bert_mobile.labelled.tagged import TaggedRows
 from bert_mobile.labelled.texts import SEPARATORS, TextRows
 
@@ -33,7 +33,7 @@ def open_labelled(
     source: str | Path,
     kind: str,
     *,
-    text: Sequence[str] = (),
+    text: str | Sequence[str] = (),
     label: str | None = None,
     several: bool = False,
     needs_labels: bool = True,
@@ -58,7 +58,8 @@ def open_labelled(
     Raises `InputError` where the file is not what was expected; so does reading it.
     """
     layout = Layout(encoding_name(encoding), header, split, skip_short_rows)
-    wishes = Wishes(kind, tuple(text), label, columns_like, several, needs_labels, skip_unlabelled)
+    text = (text,) if isinstance(text, str) else tuple(text)
+    wishes = Wishes(kind, text, label, columns_like, several, needs_labels, skip_unlabelled)
     files = kinds.find(source, kind, split, form)
     opened = _without_columns(files, wishes, layout) or _table(files, wishes, layout)
     return replace(opened, path=str(source))
@@ -133,6 +134,9 @@ def _without_columns(
         return None
     files = tuple(replace(each, unit="question") for each in files)
     reader = Squad(wishes.needs_labels, layout.encoding).questions
+    with open_stream(file.path) as stream:
+        if next(reader(files[0], stream), None) is None:
+            raise file.empty()
     told = f"SQuAD {document.get('version', 'JSON')}".strip()
     return _labelled_file(files, wishes, None, told, reader)
 
@@ -161,6 +165,8 @@ def _table(files: tuple[DataFile, ...], wishes: Wishes, layout: Layout) -> Label
     table = _inspected(file, wishes, layout)
     sample = _sample(file, table)
     chosen = wishes.choose(file, sample)
+    if wishes.kind == "tag":
+        refuse_single_words(file, sample, chosen.columns.texts[0])
     label = chosen.columns.label
     used = (*chosen.columns.texts, *([label] if label else []))
     if isinstance(table, Delimited) and table.fewest:

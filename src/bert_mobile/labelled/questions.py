@@ -141,10 +141,12 @@ def _cells(file: DataFile, document: Any) -> Iterator[dict[str, Any]]:
         for article in document["data"]:
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
+                    cells = dict(question, context=paragraph["context"])
                     number += 1
-                    yield question | {"context": paragraph["context"]}
-    except (KeyError, TypeError) as error:
+                    yield cells
+    except (KeyError, TypeError, ValueError) as error:
+        found = f"no {error}" if isinstance(error, KeyError) else "another form"
         raise InputError(
-            f"{file.name}, after question {number}: {error} is missing, expected SQuAD's form",
+            f"{file.name}, question {number + 1}: {found}, expected SQuAD's form",
             hint='{"data": [{"paragraphs": [{"context": "...", "qas": [...]}]}]}',
         ) from None

@@ -116,3 +116,13 @@ def refuse_swapped(file: DataFile, sample: Sample, texts: Sequence[str], label: 
                 f"{label!r} holds texts, expected it the other way round",
                 hint=f"swap them: text {label!r}, label {name!r}",
             )
+
+
+def refuse_single_words(file: DataFile, sample: Sample, column: str) -> None:
+    """Raise `InputError` where a sentence is spread over rows: every one would be of one word."""
+    cells = [row.get(column) for row in sample.rows]
+    if len(cells) > 1 and all(isinstance(cell, str) and len(cell.split()) == 1 for cell in cells):
+        raise InputError(
+            f"{file.name}: column {column!r} holds a word a row, expected a sentence a row",
+            hint="write a word and its tag a line, a blank line after each sentence, as .conll",
+        )

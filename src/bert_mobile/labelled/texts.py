@@ -104,6 +104,7 @@ class TextRows:
         name = label_name(cell)
         if name.lower() in _NOT_A_NUMBER:
             return None
+        _refuse_unwritable(file, line, self.columns.label, name)
         if name == "-" and plain(self.columns.label or "") == "goldlabel":
             return None  # SNLI's annotators found no agreement
         return name
@@ -126,8 +127,8 @@ def label_name(cell: Any) -> str:
     """Return the name of the class that a cell tells: 1, 1.0 and "1" are the same."""
     if isinstance(cell, bool):
         return str(cell).lower()
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
+    if isinstance(cell, float):
+        return f"{cell:.0f}" if cell.is_integer() else str(cell) if isfinite(cell) else ""
     return "" if cell is None else str(cell).strip()
 
 
@@ -140,8 +141,20 @@ def text_of(file: DataFile, line: int, column: str, cells: Mapping[str, Any]) ->
     if not isinstance(cell, str):
         found = "null" if cell is None else type(cell).__name__
         raise file.error(line, column, f"{found}, expected a text", "write it as a string")
-    if not cell.strip():
+    if not any(letter.isprintable() and not letter.isspace() for letter in cell):
         raise file.error(
             line, column, "an empty text, expected some words", "delete the row or fill it in"
         )
+    _refuse_unwritable(file, line, column, cell)
     return cell
+
+
+def _refuse_unwritable(file: DataFile, line: int, column: str | None, text: str) -> None:
+    r"""Raise `InputError` for what JSON's `\u0000` and `\ud800` become."""
+    try:
+        text.encode()
+        found = "a NUL" if "\0" in text else ""
+    except UnicodeEncodeError:
+        found = "half a surrogate pair"
+    if found:
+        raise file.error(line, column, f"{found}, expected Unicode", "delete or repair the row")
