@@ -2,9 +2,9 @@
 
     finetune(FinetuneSettings("classify", train="reviews.csv"), Path("runs/reviews"))
 
-`settings` says what can be chosen, `data` how examples become arrays, `sequences` in which order
-they are read, `objective` what is minimised, `judge` how dev examples are judged, `run` is the
-purpose that the one loop of all training (`train.loop`) is run for.
+`settings` says what can be chosen, `objective` what is minimised, `run` is the purpose that the one
+loop of all training (`train.loop`) is run for. How examples become arrays and how dev examples are
+judged is in `bert_mobile.judging`, which needs no torch.
 """
 
 from bert_mobile.train.finetune.command import FinetuneReport, finetune

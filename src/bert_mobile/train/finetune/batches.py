@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bert_mobile.judging.data import Encoded
+from bert_mobile.judging.sequences import IntArray, Order
 from bert_mobile.train.devices import World
-from bert_mobile.train.finetune.data import Encoded
 from bert_mobile.train.finetune.objective import TaskMicroBatch
-from bert_mobile.train.finetune.sequences import IntArray, Order
 
 FOR_TENSOR_CORES = 8
 """A GPU multiplies widths that are multiples of this the fastest."""

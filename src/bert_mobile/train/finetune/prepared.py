@@ -11,6 +11,15 @@ from numpy.typing import NDArray
 
 from bert_mobile.errors import InputError
 from bert_mobile.files import sha256
+from bert_mobile.judging.data import (
+    FEWEST,
+    Encoded,
+    Reading,
+    in_order,
+    read_examples,
+)
+from bert_mobile.judging.judge import Judge
+from bert_mobile.judging.sequences import IntArray
 from bert_mobile.labelled import (
     Example,
     LabelledFile,
@@ -21,15 +30,6 @@ from bert_mobile.labelled import (
 from bert_mobile.model.config import BertConfig
 from bert_mobile.runtime.text import TextEncoder, TruncationWarning
 from bert_mobile.tasks.metrics import usual_metrics
-from bert_mobile.train.finetune.data import (
-    FEWEST,
-    Encoded,
-    Reading,
-    in_order,
-    read_examples,
-)
-from bert_mobile.train.finetune.judge import Judge
-from bert_mobile.train.finetune.sequences import IntArray
 from bert_mobile.train.finetune.settings import FinetuneSettings
 from bert_mobile.train.finetune.start import Start, length_limit, read_start, task_config
 from bert_mobile.train.finetune.teacher import Teacher, read_teacher

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
 from bert_mobile.files import atomic_folder, read_json, write_json
+from bert_mobile.judging.sequences import Order
 from bert_mobile.train import state
 from bert_mobile.train.devices import World, hardware
 from bert_mobile.train.emissions import Meter
@@ -38,7 +39,6 @@ from bert_mobile.train.finetune.objective import (
     span_losses,
 )
 from bert_mobile.train.finetune.prepared import Prepared
-from bert_mobile.train.finetune.sequences import Order
 from bert_mobile.train.finetune.session import TorchSession
 from bert_mobile.train.finetune.settings import Course, FinetuneSettings
 from bert_mobile.train.finetune.start import fresh_model

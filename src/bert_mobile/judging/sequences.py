@@ -55,7 +55,8 @@ class Sequences:
     def lengths_of(self, rows: Sequence[int] | IntArray) -> IntArray:
         """Tokens of some sequences."""
         index = np.asarray(rows)
-        return self.offsets[index + 1] - self.offsets[index]
+        lengths: IntArray = self.offsets[index + 1] - self.offsets[index]
+        return lengths
 
     def taken(self, rows: IntArray) -> "Sequences":
         """Return some of the sequences."""

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_mobile.errors import InputError
+from bert_mobile.judging.sequences import Collector, IntArray, Sequences, ragged_rows
 from bert_mobile.labelled import Example, LabelledFile, LabelledText, Question, TaggedSentence
 from bert_mobile.labelled.labels import sorted_names
 from bert_mobile.runtime.batches import Tokens
 from bert_mobile.runtime.text import TextEncoder, TruncationWarning
-from bert_mobile.train.finetune.sequences import Collector, IntArray, Sequences, ragged_rows
 
 AT_ONCE = 1000
 """Examples that are encoded together."""

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bert_mobile.judging.data import Encoded
 from bert_mobile.labelled import Example, Question, TaggedSentence
+from bert_mobile.quantize.interface import LOGITS
 from bert_mobile.runtime.batches import by_length
 from bert_mobile.runtime.sessions import Session
 from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tasks.metrics import figures, higher_is_better
-from bert_mobile.train.finetune.data import Encoded
-from bert_mobile.train.finetune.session import LOGITS
 
 BATCH = 64
 
