@@ -116,5 +116,6 @@ def _draw_pairs(axes: Any, found: Confusion) -> None:
 
 def _short(label: str) -> str:
     """Return a label that fits, without what matplotlib would read as a formula."""
-    cut = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+    line = " ".join(label.split())
+    cut = line if len(line) <= LONGEST_LABEL else f"{line[: LONGEST_LABEL - 1]}…"
     return cut.replace("$", r"\$")

@@ -175,13 +175,13 @@ QQP = Task(
     folder="glue",
     layouts={
         "train": (
-            Layout(("QQP/train.tsv",), _QUESTIONS, "is_duplicate"),
+            Layout(("QQP/train.tsv",), _QUESTIONS, "is_duplicate", skip_short_rows=True),
             Layout(
                 ("QQP/wang2017_dev10k.tsv",), _QUESTIONS, "is_duplicate", examples=10000, note=_WANG
             ),
         ),
         "dev": (
-            Layout(("QQP/dev.tsv",), _QUESTIONS, "is_duplicate"),
+            Layout(("QQP/dev.tsv",), _QUESTIONS, "is_duplicate", skip_short_rows=True),
             Layout(
                 ("QQP/wang2017_test10k.tsv",), _QUESTIONS, "is_duplicate",
                 examples=10000, note=_WANG + "; not of GLUE's development set",

@@ -27,7 +27,7 @@ from bert_mobile.tasks import spans
 OUT_OF_SCOPE = "oos"
 """The label of texts that have none of the intents."""
 
-IN_GROUPS = ("B-", "I-")
+ENTITY_PARTS = ("B-", "I-")
 """How tags of entities begin."""
 
 Labels = Sequence[str] | None
@@ -68,7 +68,7 @@ def usual_metrics(kind: str, labels: Labels = None, *, several: bool = False) ->
     if kind == "regress":
         return ("pearson_spearman", "pearson", "spearman", "mean_absolute_error")
     if kind == "tag":
-        entities = any(label.startswith(IN_GROUPS) for label in labels or ())
+        entities = any(label.startswith(ENTITY_PARTS) for label in labels or ())
         return ("entity_f1", "token_accuracy") if entities else ("token_accuracy", "macro_f1")
     return ("answer_f1", "exact_match")
 

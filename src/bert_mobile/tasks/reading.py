@@ -107,6 +107,7 @@ class Split:
             needs_labels=self.is_labelled,
             header=not any(map(is_position, texts)) if texts else None,
             skip_unlabelled=self.is_labelled and bool(self.task.dropped),
+            skip_short_rows=self.layout.skip_short_rows,
         )
 
     def _named(self, file: LabelledFile | None, example: Example) -> Example:
@@ -118,7 +119,9 @@ class Split:
         names = tuple(self.task.written.get(label, label) for label in example.labels)
         known = self.task.labels
         if known is not None and not set(names) <= set(known):
-            place = file.place(example) if file else f"{Path(self.files[0]).name}, {example.line}"
+            place = f"{Path(self.files[0]).name}, line {example.line}"
+            if file is not None:
+                place = file.place(example)
             raise InputError(
                 f"{place}: label {names[0]!r}, expected one of {', '.join(known)}",
                 hint=f"is this the data of {self.task.name}? {self.task.source} has it",

@@ -30,6 +30,8 @@ class Layout:
     share: Share = "all"
     examples: int | None = None
     """How many of the split's examples it has; None: all of them."""
+    skip_short_rows: bool = False
+    """Leave out rows that lack a column, of which the official file has a few."""
     iob1: bool = False
     """Entities begin with `B-` only where they follow one of their kind; read as BIO2."""
     digit_first: bool = False
