@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_mobile.errors import InputError, MissingExtraError
-from bert_mobile.tasks.metrics import KINDS, figures, higher_is_better, usual_metrics
+from bert_mobile.tasks.metrics import (
+    KINDS,
+    figures,
+    figures_by_group,
+    higher_is_better,
+    usual_metrics,
+)
 from bert_mobile.tasks.spans import best_threshold, exact_match, normalized, token_f1
 from bert_mobile.tasks.table import TASKS
 
@@ -117,6 +123,17 @@ def test_scope_is_judged_apart():
     assert found["accuracy"] == pytest.approx(4 / 7)
     assert found["in_scope_accuracy"] == pytest.approx(2 / 4)
     assert found["out_of_scope_recall"] == pytest.approx(2 / 3)
+
+
+def test_groups_are_judged_one_by_one():
+    groups = ["overlap", "subsequence", "overlap", "overlap"]
+    found = figures_by_group(TASKS["hans"], [0, 1, 1, 1], [0, 0, 1, 0], groups)
+    assert found == {
+        "overlap": {"accuracy": pytest.approx(2 / 3)},
+        "subsequence": {"accuracy": 0},
+    }
+    with pytest.raises(InputError, match="4 predictions for 1 examples"):
+        figures_by_group(TASKS["hans"], [0, 1, 1, 1], [0, 0, 1, 0], groups[:1])
 
 
 def phrases(correct, missed, false):

@@ -22,6 +22,10 @@ def test_rows_are_sound():
         assert row.licence, name
 
 
+def test_what_has_no_dev_set_is_judged_by_its_test_set():
+    assert {name for name, row in TASKS.items() if row.judged_split == "test"} == {"ax", "hans"}
+
+
 def test_parts_of_data_say_how_much_they_are():
     for row in TASKS.values():
         for split, layouts in row.layouts.items():

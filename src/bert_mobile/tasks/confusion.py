@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,12 @@ COUNTED_LABELS = 12
 
 MOST_PAIRS = 30
 """Pairs in the other picture."""
+
+DARK = 0.25
+"""Part from which on a square is so dark that its count is written in white."""
+
+LETTERS_AN_INCH = 9
+"""Of a title."""
 
 LONGEST_LABEL = 32
 """Characters of a label in a picture."""
@@ -64,13 +71,14 @@ def draw(found: Confusion, path: Path, title: str) -> Path | None:
     many = len(found.labels) > MOST_LABELS
     if many and not found.pairs():
         return None
-    figure = Figure(figsize=_size(found, many=many), layout="constrained")
+    width, height = _size(found, many=many)
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     if many:
         _draw_pairs(axes, found)
     else:
         _draw_matrix(figure, axes, found)
-    figure.suptitle(title)
+    figure.suptitle(fill(_plain(title), int(width * LETTERS_AN_INCH)))
     with atomic_file(path) as scratch:
         figure.savefig(scratch, format="png", dpi=110)
     return path
@@ -85,10 +93,15 @@ def _size(found: Confusion, *, many: bool) -> tuple[float, float]:
 
 
 def _draw_matrix(figure: Any, axes: Any, found: Confusion) -> None:
-    """Draw a square for each pair; its colour is the part of the expected label's examples."""
+    """Draw a square for each pair; its colour is the part of the expected label's examples.
+
+    The scale is of their square roots, so that few errors are seen beside much that is right.
+    """
+    from matplotlib.colors import PowerNorm
+
     totals = found.counts.sum(1, keepdims=True)
     parts = found.counts / np.maximum(totals, 1)
-    image = axes.imshow(parts, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     figure.colorbar(image, ax=axes, label="part of the expected label's examples", shrink=0.8)
     names = [_short(label) for label in found.labels]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
@@ -97,7 +110,7 @@ def _draw_matrix(figure: Any, axes: Any, found: Confusion) -> None:
     if len(names) > COUNTED_LABELS:
         return
     for (row, column), count in np.ndenumerate(found.counts):
-        color = "white" if parts[row, column] > 0.5 else "#333333"
+        color = "white" if parts[row, column] > DARK else "#333333"
         axes.text(column, row, f"{count:,}", ha="center", va="center", color=color, fontsize=9)
 
 
@@ -109,13 +122,19 @@ def _draw_pairs(axes: Any, found: Confusion) -> None:
     axes.bar_label(bars, padding=3)
     axes.set_yticks(range(len(shown)), names)
     errors, total = sum(count for *_, count in pairs), int(found.counts.sum())
-    axes.set(xlabel=f"times expected → predicted; {errors:,} errors in {total:,} examples in all")
+    axes.set(xlabel=f"times expected → predicted; in all {errors:,} of {total:,} are wrong")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.08, y=0.01)
     axes.grid(axis="x", alpha=0.3)
 
 
 def _short(label: str) -> str:
-    """Return a label that fits, without what matplotlib would read as a formula."""
+    """Return a label that fits."""
     line = " ".join(label.split())
     cut = line if len(line) <= LONGEST_LABEL else f"{line[: LONGEST_LABEL - 1]}…"
-    return cut.replace("$", r"\$")
+    return _plain(cut)
+
+
+def _plain(text: str) -> str:
+    """Keep matplotlib from reading a formula."""
+    return text.replace("$", r"\$")

@@ -23,6 +23,7 @@ import numpy as np
 from bert_mobile.corpus.libraries import library
 from bert_mobile.errors import InputError
 from bert_mobile.tasks import spans
+from bert_mobile.tasks.task import Task
 
 OUT_OF_SCOPE = "oos"
 """The label of texts that have none of the intents."""
@@ -55,6 +56,23 @@ def figures(
         truth, predicted = np.asarray(truth), np.asarray(predicted)
     _refuse_unequal(truth, predicted)
     return {metric: float(known[metric](truth, predicted, labels)) for metric in metrics}
+
+
+def figures_by_group(
+    task: Task, truth: Any, predicted: Any, groups: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Return the figures of a task for each of its groups, by name: of HANS, each heuristic.
+
+    `groups` has the group of each example; the others are as in `figures`.
+    """
+    truth, predicted, of = np.asarray(truth), np.asarray(predicted), np.asarray(groups)
+    _refuse_unequal(of, predicted)
+    return {
+        str(name): figures(
+            task.kind, task.metrics, truth[of == name], predicted[of == name], task.labels
+        )
+        for name in np.unique(of)
+    }
 
 
 def usual_metrics(kind: str, labels: Labels = None, *, several: bool = False) -> tuple[str, ...]:

@@ -128,3 +128,8 @@ class Task:
     def main_metric(self) -> str:
         """The metric that decides which weights are best."""
         return self.metrics[0]
+
+    @property
+    def judged_split(self) -> str:
+        """The split that a model is judged by unless told otherwise."""
+        return "dev" if "dev" in self.sizes else "test"
