@@ -20,6 +20,7 @@ from bert_mobile.cli.finetuning import finetune
 from bert_mobile.cli.judging import emissions, evaluate, models
 from bert_mobile.cli.making import convert, grow, pretrain, quantize
 from bert_mobile.cli.sweeping import sweep
+from bert_mobile.cli.tasks import glue
 from bert_mobile.errors import BertMobileError
 
 INTERRUPTED = 130
@@ -58,6 +59,7 @@ COMMANDS: Sequence[click.Command] = (
     finetune,
     quantize,
     convert,
+    glue,
     evaluate,
     bench,
     emissions,
