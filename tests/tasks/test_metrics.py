@@ -177,8 +177,9 @@ def test_parts_of_speech_are_judged_word_by_word():
 
 
 def test_a_missing_tag_is_refused():
-    with pytest.raises(InputError, match="sentence 2: 1 tags for 2 words, expected one for each"):
-        one("tag", "token_accuracy", [["X"], ["X", "X"]], [["X"], ["X"]])
+    for metric in ("token_accuracy", "entity_f1"):
+        with pytest.raises(InputError, match="sentence 2: 1 tags for 2 words, expected one for"):
+            one("tag", metric, [["X"], ["X", "X"]], [["X"], ["X"]])
 
 
 @pytest.mark.parametrize(
@@ -254,6 +255,12 @@ def test_no_threshold_is_better_than_the_one_found(cases):
 def test_wrong_questions_are_refused():
     with pytest.raises(InputError, match="no metric of classify is called 'pearson', expected one"):
         one("classify", "pearson", [0], [0])
+    with pytest.raises(
+        InputError, match="kind is 'guess', expected one of classify, pairs, regress"
+    ):
+        one("guess", "accuracy", [0], [0])
+    with pytest.raises(InputError, match="predictions, example 1: nan, expected a finite number"):
+        one("regress", "pearson", [0.0, 1, 2], [0.0, float("nan"), 2])
     with pytest.raises(InputError, match="1 predictions for 2 examples, expected one for each"):
         one("classify", "accuracy", [0, 1], [0])
     with pytest.raises(InputError, match="no example to judge by"):

@@ -224,6 +224,10 @@ def test_what_is_not_there_is_refused(tmp_path):
     assert caught.value.hint == "its model is trained as mnli"
     with pytest.raises(InputError, match="conll2003 dev is not on the Hugging Face Hub in a form"):
         read_task(TASKS["conll2003"], HUB, "dev")
+    with pytest.raises(InputError, match="has no train split of clinc150, expected data_full"):
+        labels_of(TASKS["clinc150"], tmp_path)
+    assert labels_of(TASKS["rte"], tmp_path) == ("entailment", "not_entailment")
+    assert labels_of(TASKS["stsb"], tmp_path) == ()
     assert splits_of(TASKS["cola"], tmp_path / "nowhere") == ()
 
 

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from bert_mobile.errors import InputError, RunError
 from bert_mobile.labelled import LabelledText, Question, TaggedSentence
 from bert_mobile.tasks.confusion import MOST_LABELS, confusion
 from bert_mobile.tasks.reports import Judged, class_figures, confusion_of, write_reports
@@ -130,6 +131,14 @@ def test_many_labels_are_drawn_as_pairs(tmp_path):
     assert (tmp_path / "confusion.png") in write_reports(tmp_path, judged, "many")
     right = Judged("classify", texts(2 * count), truth, truth, labels)
     assert (tmp_path / "new" / "confusion.png") not in write_reports(tmp_path / "new", right, "m")
+
+
+def test_nothing_to_report_and_nowhere_to_write(judged, tmp_path):
+    with pytest.raises(InputError, match="no example to judge by"):
+        write_reports(tmp_path, Judged("classify", [], [], [], ("a", "b")), "none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"report.json could not be written"):
+        write_reports(tmp_path / "file", judged, "six texts")
 
 
 def test_confusion_counts_every_example():

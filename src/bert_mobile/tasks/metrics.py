@@ -42,9 +42,11 @@ def figures(
 
     `labels` are the names of the classes in the order of their numbers; figures of single classes
     need them. `truth` and `predicted` are what the module's table says. Raises `InputError` for a
-    metric that the kind has not, for sides of unequal length, and where there is nothing to judge;
-    `MissingExtraError` without scikit-learn.
+    metric that the kind has not, for sides of unequal length or with values that are no numbers,
+    and where there is nothing to judge; `MissingExtraError` without scikit-learn.
     """
+    if kind not in KINDS:
+        raise InputError(f"kind is {kind!r}, expected one of {', '.join(KINDS)}", hint="check it")
     known = KINDS[kind]
     for metric in metrics:
         if metric not in known:
@@ -54,7 +56,11 @@ def figures(
             )
     if kind in ("classify", "pairs", "regress"):
         truth, predicted = np.asarray(truth), np.asarray(predicted)
-    _refuse_unequal(truth, predicted)
+    refuse_unequal(truth, predicted)
+    if kind == "tag":
+        _refuse_missing_tags(truth, predicted)
+    if kind in ("classify", "pairs", "regress"):
+        _refuse_no_numbers(truth, predicted)
     return {metric: float(known[metric](truth, predicted, labels)) for metric in metrics}
 
 
@@ -66,7 +72,7 @@ def figures_by_group(
     `groups` has the group of each example; the others are as in `figures`.
     """
     truth, predicted, of = np.asarray(truth), np.asarray(predicted), np.asarray(groups)
-    _refuse_unequal(of, predicted)
+    refuse_unequal(of, predicted)
     return {
         str(name): figures(
             task.kind, task.metrics, truth[of == name], predicted[of == name], task.labels
@@ -96,7 +102,8 @@ def higher_is_better(metric: str) -> bool:
     return metric != "mean_absolute_error"
 
 
-def _refuse_unequal(truth: Any, predicted: Any) -> None:
+def refuse_unequal(truth: Any, predicted: Any) -> None:
+    """Raise `InputError` unless there is one prediction for each example, and one at least."""
     if len(truth) != len(predicted):
         raise InputError(
             f"{len(predicted)} predictions for {len(truth)} examples, expected one for each",
@@ -104,6 +111,26 @@ def _refuse_unequal(truth: Any, predicted: Any) -> None:
         )
     if len(truth) == 0:
         raise InputError("there is no example to judge by", hint="is the file empty?")
+
+
+def _refuse_missing_tags(truth: Any, predicted: Any) -> None:
+    for number, (tags, found) in enumerate(zip(truth, predicted, strict=True), 1):
+        if len(tags) != len(found):
+            raise InputError(
+                f"sentence {number}: {len(found)} tags for {len(tags)} words, "
+                "expected one for each",
+                hint="words beyond the limit of the model need a tag too, such as O",
+            )
+
+
+def _refuse_no_numbers(truth: Any, predicted: Any) -> None:
+    for name, side in (("truth", truth), ("predictions", predicted)):
+        if not np.isfinite(side).all():
+            first = int(np.argmin(np.isfinite(side).reshape(len(side), -1).all(1)))
+            raise InputError(
+                f"{name}, example {first}: {side[first]}, expected a finite number",
+                hint="did the run diverge?",
+            )
 
 
 def _sklearn() -> Any:
@@ -211,13 +238,6 @@ def _words(figure: Figure) -> Figure:
     """Return a figure of single words, whatever sentence they are of."""
 
     def of_words(truth: Any, predicted: Any, _labels: Labels) -> float:
-        for number, (tags, found) in enumerate(zip(truth, predicted, strict=True), 1):
-            if len(tags) != len(found):
-                raise InputError(
-                    f"sentence {number}: {len(found)} tags for {len(tags)} words, "
-                    "expected one for each",
-                    hint="words beyond the limit of the model need a tag too, such as O",
-                )
         flat = [np.asarray([tag for tags in side for tag in tags]) for side in (truth, predicted)]
         return figure(flat[0], flat[1], None) if len(flat[0]) else 0.0
 

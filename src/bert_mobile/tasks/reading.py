@@ -139,7 +139,7 @@ def read_task(task: Task, data: str | Path, split: str) -> Split:
     if split not in task.sizes:
         raise InputError(
             f"{task.name} has no split {split!r}, expected one of {', '.join(task.sizes)}",
-            hint=f"its model is trained as {task.trained_as}" if task.trained_as else task.note,
+            hint=f"its model is trained as {task.trained_as}" if task.trained_as else "name one",
         )
     if str(data) == HUB:
         return _on_hub(task, split)
@@ -171,7 +171,8 @@ def labels_of(task: Task, data: str | Path) -> tuple[str, ...]:
     """Return the labels of a task in the order of a model's outputs.
 
     Where the table does not name them they are those of all labelled splits that are there, so that
-    a label which only the test set has is counted wrong rather than refused.
+    a label which only the test set has is counted wrong rather than refused. Raises `InputError`
+    where there are no such splits.
     """
     if task.labels is not None:
         return task.labels
@@ -180,6 +181,9 @@ def labels_of(task: Task, data: str | Path) -> tuple[str, ...]:
         examples = read_task(task, data, split)
         if examples.is_labelled:
             found.update(label_names(examples))
+    if not found and task.kind in ("classify", "pairs", "tag"):
+        read_task(task, data, "train")  # says what is missing
+        raise InputError(f"{data} has no labels of {task.name}", hint=f"see {task.source}")
     return tuple(sorted(found))
 
 

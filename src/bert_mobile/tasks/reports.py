@@ -21,7 +21,7 @@ from bert_mobile.corpus.libraries import library
 from bert_mobile.files import atomic_file, write_json
 from bert_mobile.labelled import Example
 from bert_mobile.tasks.confusion import Confusion, confusion, draw
-from bert_mobile.tasks.metrics import ENTITY_PARTS
+from bert_mobile.tasks.metrics import ENTITY_PARTS, refuse_unequal
 from bert_mobile.tasks.mistakes import Wrong, wrong_predictions
 
 REPORT, CLASSES, WRONG, PICTURE = "report.json", "classes.tsv", "wrong.tsv", "confusion.png"
@@ -63,9 +63,11 @@ class ClassFigures:
 def write_reports(folder: Path, judged: Judged, title: str) -> tuple[Path, ...]:
     """Write the files into `folder`, which is made where it is missing; return their paths.
 
-    `title` stands above the picture. Raises `MissingExtraError` without scikit-learn; without
-    matplotlib there is no picture, and a warning.
+    `title` stands above the picture. Raises `MissingExtraError` without scikit-learn, and
+    `InputError` where there is nothing to report; without matplotlib there is no picture, and a
+    warning.
     """
+    refuse_unequal(judged.examples, judged.predicted)
     wrong = wrong_predictions(judged)
     classes = class_figures(judged)
     confused = confusion_of(judged)
@@ -78,7 +80,6 @@ def write_reports(folder: Path, judged: Judged, title: str) -> tuple[Path, ...]:
             for expected, predicted, times in (confused.pairs() if confused else [])[:MOST_CONFUSED]
         ],
     }
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / REPORT, report)
     _write_table(folder / WRONG, Wrong.HEADS, (each.cells() for each in wrong[:MOST_WRONG]))
     written = [folder / REPORT, folder / WRONG]
