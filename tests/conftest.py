@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bert_mobile.checkpoint import expected_shapes, write_checkpoint
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS, BertConfig
 from bert_mobile.tokenizer import SPECIAL_TOKENS, bert_wordpiece, save_tokenizer
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -66,6 +66,33 @@ def tiny_checkpoint(tmp_path_factory, tiny_config, tiny_weights, tiny_tokenizer)
     folder = tmp_path_factory.mktemp("checkpoint")
     facts = {"parents": [], "recipe": "tiny"}
     write_checkpoint(folder, tiny_config, tiny_weights, tiny_tokenizer, facts)
+    return folder
+
+
+BIO = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+@pytest.fixture(scope="session")
+def tiny_task(tmp_path_factory, tiny_config, tiny_weights, tiny_tokenizer):
+    """Return a function that makes a folder with the head of a task. Never write to one."""
+    made = {}
+
+    def folder(architecture, **changes) -> Path:
+        labels = {SEQUENCES: ("neg", "neutral", "pos"), TOKENS: BIO, ANSWERS: ()}[architecture]
+        config = tiny_config.with_task(architecture, **{"labels": labels, **changes})
+        if config not in made:
+            rng = np.random.default_rng(11)
+            weights = {
+                name: tiny_weights[name]
+                if name in tiny_weights
+                else rng.normal(0, 0.3, shape).astype(np.float32)
+                for name, shape in expected_shapes(config).items()
+            }
+            made[config] = tmp_path_factory.mktemp("task")
+            facts = {"parents": [], "recipe": "tiny"}
+            write_checkpoint(made[config], config, weights, tiny_tokenizer, facts)
+        return made[config]
+
     return folder
 
 

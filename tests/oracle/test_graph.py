@@ -4,8 +4,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import transformers
 from transformers import BertForPreTraining
 
+from bert_mobile.checkpoint import read_weights
+from bert_mobile.model.config import ANSWERS, TASKS, BertConfig
 from bert_mobile.quantize.graph import build_graph
 from bert_mobile.quantize.pack import Layout, PackedMatrix, pack_matrix, unpack_matrix
 
@@ -84,3 +87,39 @@ def test_a_bare_encoder_has_no_heads(tiny_config, tiny_weights, inputs):
     assert [value.name for value in model.graph.input] == list(inputs)
     whole = run(build_graph(tiny_config, tiny_weights), ["last_hidden_state"], inputs)[0]
     np.testing.assert_array_equal(run(model, ["last_hidden_state"], inputs)[0], whole)
+
+
+@pytest.mark.parametrize("architecture", TASKS)
+@pytest.mark.parametrize("bits", [None, 4, 8])
+def test_heads_of_tasks(architecture, bits, tiny_task, inputs):
+    """Equal to transformers in float32; packed, to the float graph of the same numbers."""
+    folder = tiny_task(architecture)
+    config = BertConfig.read(folder)
+    weights = read_weights(folder, config)
+    names = ["start_logits", "end_logits"] if architecture == ANSWERS else ["logits"]
+    if bits is None:
+        oracle = getattr(transformers, architecture).from_pretrained(folder).eval()
+        with torch.no_grad():
+            out = oracle(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+        expected, tolerance = [out[name].numpy() for name in names], 1e-5
+        stored = weights
+    else:
+        small = ("token_type_embeddings.weight", "classifier.weight", "qa_outputs.weight")
+        stored = {
+            name: pack_matrix(w, Layout(bits, 32))
+            if w.ndim == 2 and not name.endswith(small)
+            else w
+            for name, w in weights.items()
+        }
+        rounded = {
+            name: unpack_matrix(w) if isinstance(w, PackedMatrix) else w
+            for name, w in stored.items()
+        }
+        expected, tolerance = run(build_graph(config, rounded), names, inputs), 0.06
+    model = build_graph(config, stored)
+    assert [output.name for output in model.graph.output] == [*names, "last_hidden_state"]
+    assert [value.name for value in model.graph.input] == list(inputs)
+    for name, ours, theirs in zip(names, run(model, names, inputs), expected, strict=True):
+        assert ours.shape == theirs.shape
+        difference = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+        assert difference < tolerance, f"{name}: {difference:.2e}"

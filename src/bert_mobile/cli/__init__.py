@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from bert_mobile import __version__
-from bert_mobile.cli.answers import embed, fill_mask, next_sentence, score
+from bert_mobile.cli.answers import answer, classify, embed, fill_mask, next_sentence, score, tag
 from bert_mobile.cli.benching import bench
 from bert_mobile.cli.corpora import corpus, tokenizer
 from bert_mobile.cli.finetuning import finetune
@@ -50,6 +50,9 @@ COMMANDS: Sequence[click.Command] = (
     next_sentence,
     embed,
     score,
+    classify,
+    tag,
+    answer,
     models,
     corpus,
     tokenizer,

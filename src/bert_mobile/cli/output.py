@@ -24,6 +24,12 @@ model_option = click.option(
     metavar="M",
     help="A folder, or a repository on the Hugging Face Hub.",
 )
+task_model_option = click.option(
+    "--model",
+    required=True,
+    metavar="M",
+    help="A folder that `finetune` made, or a repository on the Hugging Face Hub.",
+)
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), show_default="all cores", help="Processor threads."
 )

@@ -24,7 +24,7 @@ from bert_mobile.checkpoint import (
 )
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
 from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256, write_json
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import PRETRAINING, BertConfig
 from bert_mobile.progress import progress
 from bert_mobile.quantize.allocate import Choice, allocate, least_bytes, menu, weighed
 from bert_mobile.quantize.interface import QUANTIZED
@@ -44,8 +44,13 @@ if TYPE_CHECKING:
 KIND, UNPACKED = "quantized model", "unpacked checkpoint"
 """What provenance calls the results."""
 
-# Two rows each: a few kilobytes that are not worth rounding.
-_KEPT_FLOAT = ("bert.embeddings.token_type_embeddings.weight", "cls.seq_relationship.weight")
+# A few kilobytes that are not worth rounding: two rows, or the rows of a head of few labels.
+_KEPT_FLOAT = (
+    "bert.embeddings.token_type_embeddings.weight",
+    "cls.seq_relationship.weight",
+    "qa_outputs.weight",
+)
+_FEW_LABELS = 32
 
 
 def quantize(
@@ -143,7 +148,7 @@ def _fit(
 
 def _useful(weights: Mapping[str, FloatArray], config: BertConfig) -> dict[str, FloatArray]:
     """Return the weights in the network's order, without a pooler that no head reads."""
-    headless = "cls.seq_relationship.weight" not in weights
+    headless = config.architecture == PRETRAINING and "cls.seq_relationship.weight" not in weights
     return {
         name: weights[name]
         for name in expected_shapes(config)
@@ -151,11 +156,18 @@ def _useful(weights: Mapping[str, FloatArray], config: BertConfig) -> dict[str, 
     }
 
 
+def _is_packed(name: str, weight: FloatArray) -> bool:
+    """Tell whether a weight is a matrix that is worth rounding."""
+    if weight.ndim != 2 or name in _KEPT_FLOAT:
+        return False
+    return name != "classifier.weight" or len(weight) > _FEW_LABELS
+
+
 def _measure(
     folder: Path, config: BertConfig, weights: Mapping[str, FloatArray], calibration: Path | None
 ) -> tuple[dict[str, FloatArray], dict[str, list[Choice]]]:
     """Return how much the input channels of each matrix count, and its menu of layouts."""
-    matrices = [name for name, w in weights.items() if w.ndim == 2 and name not in _KEPT_FLOAT]
+    matrices = [name for name, weight in weights.items() if _is_packed(name, weight)]
     if calibration is None:
         return {}, {name: menu(name, weights[name], None) for name in matrices}
     from bert_mobile.quantize.calibrate import Calibrator

@@ -123,8 +123,10 @@ def _lines(text: Path) -> list[str]:
 
 
 def _feed(tokenizer: Tokenizer, line: str, limit: int) -> Feed:
-    ids = np.array([tokenizer.encode(line).ids[:limit]])  # 1 T
-    return dict(zip(INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
+    first, tab, second = line.partition("\t")  # a tab separates the two texts of a pair
+    encoding = tokenizer.encode(first, second) if tab else tokenizer.encode(line)
+    ids, types = (np.array([row[:limit]]) for row in (encoding.ids, encoding.type_ids))  # 1 T
+    return dict(zip(INPUTS, (ids, np.ones_like(ids), types), strict=True))
 
 
 def _observe(model: ModelProto) -> dict[str, str]:

@@ -12,10 +12,15 @@ projection, is stored once.
               last_hidden_state                                  float32 (B, T, H)
               seq_relationship_logits                            float32 (B, 2)
 
+Of a network with the head of a task, `last_hidden_state` and, by the names of transformers.js:
+
+              logits                 float32 (B, L) for sequences, (B, T, L) for tokens
+              start_logits, end_logits                           float32 (B, T) for answers
+
 Without `logit_positions` the file is an ordinary BERT to any client. With it the vocabulary
 product, the larger part of a fill-mask's arithmetic, is computed at those positions only.
 
-Dimensions: B batch, T tokens, R = B·T rows, M chosen rows, H hidden, V vocabulary.
+Dimensions: B batch, T tokens, R = B·T rows, M chosen rows, H hidden, V vocabulary, L labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +31,16 @@ from numpy.typing import NDArray
 
 from bert_mobile import __version__
 from bert_mobile.errors import MissingExtraError
-from bert_mobile.model.config import BertConfig
-from bert_mobile.quantize.interface import HIDDEN, INPUTS, LOGITS, NEXT_SENTENCE, POSITIONS
+from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, BertConfig
+from bert_mobile.quantize.interface import (
+    END_LOGITS,
+    HIDDEN,
+    INPUTS,
+    LOGITS,
+    NEXT_SENTENCE,
+    POSITIONS,
+    START_LOGITS,
+)
 from bert_mobile.quantize.pack import FloatArray, PackedMatrix
 
 try:
@@ -52,16 +65,20 @@ def build_graph(config: BertConfig, weights: Weights) -> ModelProto:
     """Return the ONNX model of a BERT of this shape.
 
     `weights` go by Hugging Face name. Without the masked-token head there is no output `logits`,
-    without pooler or next-sentence head none of `seq_relationship_logits`.
+    without pooler or next-sentence head none of `seq_relationship_logits`. The head of a task must
+    be there.
     """
     graph = _Graph(config, weights)
     hidden = _encoder(graph)
+    if config.architecture != PRETRAINING:
+        graph.add("Reshape", hidden, "batch_tokens_any", name=HIDDEN)  # B T H
+        return graph.model([*_task_head(graph, hidden), _hidden_output(config)])
     outputs = []
     if "cls.predictions.bias" in weights:
         _masked_token_head(graph, hidden)
         outputs.append(_float_output(LOGITS, ["sequences", "positions", config.vocab_size]))
     graph.add("Reshape", hidden, "batch_tokens_any", name=HIDDEN)  # B T H
-    outputs.append(_float_output(HIDDEN, ["batch", "tokens", config.hidden_size]))
+    outputs.append(_hidden_output(config))
     if "bert.pooler.dense.bias" in weights and "cls.seq_relationship.bias" in weights:
         _next_sentence_head(graph)
         outputs.append(_float_output(NEXT_SENTENCE, ["batch", 2]))
@@ -182,6 +199,10 @@ def _float_output(name: str, shape: list[str | int]) -> Any:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
+def _hidden_output(config: BertConfig) -> Any:
+    return _float_output(HIDDEN, ["batch", "tokens", config.hidden_size])
+
+
 def _encoder(graph: _Graph) -> str:
     """Embeddings and layers; returns the name of the hidden states, (R, H)."""
     shape = graph.add("Shape", "input_ids", name="batch_tokens")  # [B, T]
@@ -245,10 +266,36 @@ def _masked_token_head(graph: _Graph, hidden: str) -> None:
 
 def _next_sentence_head(graph: _Graph) -> None:
     """Logits of "B follows A" and "B does not", from the first token of each sequence."""
-    first = graph.add("Gather", HIDDEN, graph.constant("zero", np.array(0)), axis=1)  # B H
-    pooled = graph.add("Tanh", _dense(graph, first, "bert.pooler.dense"))
+    pooled = _pooled(graph)
     logits = graph.linear(pooled, "cls.seq_relationship.weight", "cls.seq_relationship.bias")
     graph.add("Identity", logits, name=NEXT_SENTENCE)  # B 2
+
+
+def _pooled(graph: _Graph) -> str:
+    """The pooler at the first token of each sequence, (B, H)."""
+    first = graph.add("Gather", HIDDEN, graph.constant("zero", np.array(0)), axis=1)  # B H
+    return graph.add("Tanh", _dense(graph, first, "bert.pooler.dense"))
+
+
+def _task_head(graph: _Graph, hidden: str) -> list[Any]:
+    """The one linear head of a task, on hidden states (R, H); returns its outputs."""
+    config = graph.config
+    tokens: list[str | int] = ["batch", "tokens"]
+    if config.architecture == SEQUENCES:
+        pooled = _pooled(graph)
+        graph.add("Identity", _dense(graph, pooled, "classifier"), name=LOGITS)  # B L
+        return [_float_output(LOGITS, ["batch", config.head_outputs])]
+    if config.architecture == ANSWERS:
+        both = graph.add(
+            "Reshape", _dense(graph, hidden, "qa_outputs"), "batch_tokens_any"
+        )  # B T 2
+        for place, name in enumerate((START_LOGITS, END_LOGITS)):
+            which = graph.constant(("zero", "one")[place], np.array(place))
+            graph.add("Gather", both, which, name=name, axis=2)  # B T
+        return [_float_output(name, tokens) for name in (START_LOGITS, END_LOGITS)]
+    logits = _dense(graph, hidden, "classifier")  # R L
+    graph.add("Reshape", logits, "batch_tokens_any", name=LOGITS)  # B T L
+    return [_float_output(LOGITS, [*tokens, config.head_outputs])]
 
 
 def _dense(graph: _Graph, x: str, prefix: str) -> str:

@@ -8,6 +8,7 @@ POSITIONS = "logit_positions"
 """Optional input: the positions at which alone logits are wanted, as indices b·T + t."""
 
 LOGITS = "logits"
+START_LOGITS, END_LOGITS = "start_logits", "end_logits"
 HIDDEN = "last_hidden_state"
 NEXT_SENTENCE = "seq_relationship_logits"
 

@@ -5,18 +5,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import (
+    ANSWERS,
+    MULTI_LABEL,
+    PRETRAINING,
+    REGRESSION,
+    SEQUENCES,
+    TOKENS,
+    BertConfig,
+)
 from bert_mobile.quantize.interface import QUANTIZED
 from bert_mobile.quantize.pack import FloatArray, PackedMatrix, relative_error
 
 REPORT = "quantization.json"
 
+_LABELS_SHOWN = 20
 _DIRECTORY_BYTES = 4096  # what `du -sb` counts for a folder itself on the usual file systems
 
 _HEAD = """\
 ---
 language: en
-pipeline_tag: fill-mask
+pipeline_tag: {pipeline}
 tags:
 - bert
 - quantized
@@ -24,20 +33,33 @@ tags:
 ---
 """
 
+_PIPELINES = {
+    PRETRAINING: "fill-mask",
+    SEQUENCES: "text-classification",
+    TOKENS: "token-classification",
+    ANSWERS: "question-answering",
+}
+_USES = {
+    PRETRAINING: 'fill_mask("The capital of France is [MASK].")',
+    SEQUENCES: 'classify(["a text", "another"])',
+    TOKENS: 'tag("A sentence of some words.")',
+    ANSWERS: 'answer(question="Where is it?", context="It is in the text.")',
+}
+
 _CARD = """\
 # Quantized BERT
 
 {layers} layers, hidden size {hidden}, vocabulary {vocabulary:,}; packed by bert-mobile into
 block-wise 4- and 8-bit weights, the embedding included and stored once. `{model}` is
 {bytes:,} bytes and runs in ONNX Runtime on the CPU.
-
+{answers}
 - matrices at 4 bits: {four}, at 8 bits: {eight}
 - mean relative error of a matrix: {error:.2%}; tensor by tensor in `{report}`
 - made from `{parent}`, whose weights have SHA-256 `{sha256}`; history in `provenance.json`
 
 ```python
 import bert_mobile
-bert_mobile.load("path/to/this/folder").fill_mask("The capital of France is [MASK].")
+bert_mobile.load("path/to/this/folder").{use}
 ```
 """
 
@@ -96,15 +118,20 @@ def card(
     text follows ours.
     """
     packed = [tensor for tensor in report.tensors if tensor.block is not None]
-    head, text = _HEAD, parents_card
+    pipeline = _PIPELINES[config.architecture]
+    head, text = _HEAD.format(pipeline=pipeline), parents_card
     if parents_card.startswith("---\n") and "\n---\n" in parents_card[4:]:
         head, _, text = parents_card[4:].partition("\n---\n")
+        if config.architecture != PRETRAINING:  # an encoder's card may have come along
+            head = _with_pipeline(head, pipeline)
         head = f"---\n{_merged(head)}---\n"
     ours = _CARD.format(
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         vocabulary=config.vocab_size,
         model=QUANTIZED,
+        answers=_answers(config),
+        use=_USES[config.architecture],
         bytes=report.model_bytes,
         four=sum(tensor.bits == 4 for tensor in packed),
         eight=sum(tensor.bits == 8 for tensor in packed),
@@ -114,6 +141,30 @@ def card(
         sha256=facts["parents"][-1]["sha256"],
     )
     return f"{head}{ours}\n{text.lstrip()}" if text else head + ours
+
+
+def _answers(config: BertConfig) -> str:
+    """Return the paragraph that says what a model with the head of a task answers."""
+    if config.architecture == PRETRAINING:
+        return ""
+    if config.architecture == ANSWERS:
+        none = "" if config.no_answer_threshold is None else ", or that there is none"
+        return f"\nIt says where in a text the answer to a question stands{none}.\n"
+    several = config.problem_type == MULTI_LABEL
+    count = len(config.labels)
+    named = ", ".join(f"`{label}`" for label in config.labels[:_LABELS_SHOWN])
+    more = f" and {count - _LABELS_SHOWN:,} more (`config.json`)" if count > _LABELS_SHOWN else ""
+    if config.problem_type == REGRESSION:
+        return f"\nIt gives a text, or a pair of texts, a number: {named}.\n"
+    what = "each word" if config.architecture == TOKENS else "a text, or a pair of texts,"
+    number = "any of" if several else "one of"
+    return f"\nIt gives {what} {number} {count:,} labels: {named}{more}.\n"
+
+
+def _with_pipeline(head: str, pipeline: str) -> str:
+    """Return a YAML head that says what the model is for."""
+    lines = [line for line in head.splitlines() if not line.startswith("pipeline_tag:")]
+    return "\n".join([*lines, f"pipeline_tag: {pipeline}"])
 
 
 def _merged(head: str) -> str:

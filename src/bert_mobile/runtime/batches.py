@@ -58,3 +58,11 @@ def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
+
+
+def batched(
+    sequences: Sequence[Tokens], batch_size: int, pad_id: int
+) -> Iterator[tuple[list[int], Batch]]:
+    """Yield all sequences in padded batches of like length, with their indices; see `by_length`."""
+    for indices in by_length([len(tokens.ids) for tokens in sequences], batch_size):
+        yield indices, pad([sequences[index] for index in indices], pad_id)

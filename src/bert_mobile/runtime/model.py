@@ -1,10 +1,11 @@
-"""What one can ask of a BERT: fill a gap, judge a pair of sentences, embed, score.
+"""What one can ask of a BERT: fill a gap, judge a pair of sentences, embed, score; and, where it
+was fine-tuned for that, classify, tag, answer.
 
 Dimensions: B batch, T tokens, M masks, H hidden, V vocabulary.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict, overload
 
@@ -13,11 +14,21 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bert_mobile.errors import InputError
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS, BertConfig
 from bert_mobile.quantize.interface import HIDDEN, LOGITS, NEXT_SENTENCE
-from bert_mobile.runtime.batches import Batch, IntArray, Tokens, by_length, pad
+from bert_mobile.runtime import heads
+from bert_mobile.runtime.batches import Batch, IntArray, Tokens, batched, by_length, pad
+from bert_mobile.runtime.given import listed, matched, paired
+from bert_mobile.runtime.predict import Answer, Entity, LabelScore, WordTag, has_entities, softmax
 from bert_mobile.runtime.sessions import FloatArray, Session
 from bert_mobile.runtime.text import TextEncoder, check_text
+
+_MADE_BY = {
+    PRETRAINING: "use a model that was pre-trained, such as the default, for this question",
+    SEQUENCES: "bert-mobile finetune classify --train FILE --dev FILE --out DIR makes one",
+    TOKENS: "bert-mobile finetune tag --train FILE --dev FILE --out DIR makes one",
+    ANSWERS: "bert-mobile finetune answer --train FILE --dev FILE --out DIR makes one",
+}
 
 # Logits over the whole vocabulary that are held at once: 256 rows of 30,000 are 31 MB.
 _MAX_ROWS = 256
@@ -36,7 +47,7 @@ class Prediction(TypedDict):
     """The text with the gap filled."""
 
 
-Answer = list[Prediction] | list[list[Prediction]]
+Proposals = list[Prediction] | list[list[Prediction]]
 """Proposals for one text: a list for its one mask, or a list of lists for its several masks."""
 
 
@@ -71,7 +82,7 @@ class Model:
         top_k: int = 5,
         targets: str | Sequence[str] | None = None,
         batch_size: int = 32,
-    ) -> Answer | list[Answer]:
+    ) -> Proposals | list[Proposals]:
         """Propose words for each `[MASK]`, the most probable first.
 
         Returns what transformers' pipeline returns: for one text with one mask a list of at most
@@ -85,19 +96,20 @@ class Model:
         """
         if top_k < 1:
             raise InputError(f"top_k is {top_k}, expected at least 1", hint="the default is 5")
+        self._check_head(PRETRAINING)
         wanted = None if targets is None else self._target_ids(targets)
-        sequences = self._text.encode_masked(_listed(texts))
+        sequences = self._text.encode_masked(listed(texts))
         found: list[list[list[Prediction]]] = [[] for _ in sequences]
         for indices, batch in self._batches(sequences, batch_size):
             places = np.flatnonzero(batch.ids == self._text.mask_id)  # M, as b·T + t
             for start in range(0, len(places), _MAX_ROWS):
                 part = places[start : start + _MAX_ROWS]
-                probabilities = _softmax(self._session.run(LOGITS, batch, part))  # M V
+                probabilities = softmax(self._session.run(LOGITS, batch, part))  # M V
                 for place, row in zip(part, probabilities, strict=True):
                     index, gap = indices[place // batch.ids.shape[1]], place % batch.ids.shape[1]
                     best = _best(row, wanted, top_k)
                     found[index].append(self._proposals(sequences[index], int(gap), row, best))
-        answers: list[Answer] = [gaps[0] if len(gaps) == 1 else gaps for gaps in found]
+        answers: list[Proposals] = [gaps[0] if len(gaps) == 1 else gaps for gaps in found]
         return answers[0] if len(answers) == 1 else answers
 
     @overload
@@ -113,17 +125,13 @@ class Model:
 
         Raises `InputError` on an empty text or on lists of different lengths.
         """
-        firsts, seconds = _listed(a), _listed(b)
-        if isinstance(a, str) is not isinstance(b, str) or len(firsts) != len(seconds):
-            raise InputError(
-                f"there are {len(firsts)} first and {len(seconds)} second texts, expected pairs",
-                hint="pass two strings, or two lists of the same length",
-            )
+        self._check_head(PRETRAINING)
+        firsts, seconds = listed(a), paired(a, b)
         sequences = self._text.encode_pairs(firsts, seconds)
         follows = np.empty(len(sequences))
         for indices, batch in self._batches(sequences, batch_size):
             logits = self._session.run(NEXT_SENTENCE, batch)  # B 2; label 0 is "B follows A"
-            follows[indices] = _softmax(logits)[:, 0]
+            follows[indices] = softmax(logits)[:, 0]
         return float(follows[0]) if isinstance(a, str) else follows.tolist()
 
     def embed(self, texts: str | Sequence[str], *, batch_size: int = 32) -> FloatArray:
@@ -133,7 +141,7 @@ class Model:
         and padding not, as sentence-transformers pools it; its length is not normalised. Raises
         `InputError` on an empty text.
         """
-        sequences = self._text.encode(_listed(texts))
+        sequences = self._text.encode(listed(texts))
         vectors = np.empty((len(sequences), self.config.hidden_size), dtype=np.float32)
         for indices, batch in self._batches(sequences, batch_size):
             hidden = self._session.run(HIDDEN, batch)  # B T H
@@ -149,7 +157,8 @@ class Model:
         Divide by the number of pieces to compare texts of different lengths. Raises `InputError` on
         an empty text.
         """
-        sequences = self._text.encode(_listed(texts))
+        self._check_head(PRETRAINING)
+        sequences = self._text.encode(listed(texts))
         gaps = [
             (index, place)
             for index, tokens in enumerate(sequences)
@@ -169,11 +178,128 @@ class Model:
             np.add.at(totals, [index for index, _ in chosen], log_probability(logits, truth))
         return totals
 
+    def classify(
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        *,
+        top_k: int | None = 1,
+        threshold: float | None = None,
+        batch_size: int = 32,
+    ) -> list[LabelScore] | list[list[LabelScore]]:
+        """Return the labels of texts, or of pairs of texts, the most probable first.
+
+        Shapes are those of transformers' pipeline: with `top_k` 1 one {"label", "score"} a text, in
+        a list even for one text; else at most `top_k` of them a text (None: all), in a list of
+        lists unless one string was given. With `threshold` these are all labels with at least that
+        score, perhaps none. Scores are probabilities: of one label among all (softmax), or of each
+        label by itself (sigmoid) where the model gives any number of them; a regression's score is
+        the number itself. `pairs` are second texts, one for each of `texts`.
+
+        Longer texts are cut (`TruncationWarning`). Raises `InputError` on an empty text, a lone
+        surrogate, and where the model is no classifier.
+        """
+        self._check_head(SEQUENCES)
+        if top_k is not None and top_k < 1:
+            raise InputError(f"top_k is {top_k}, expected at least 1", hint="None gives all")
+        firsts = listed(texts)
+        if pairs is None:
+            sequences = self._text.encode(firsts)
+        else:
+            sequences = self._text.encode_pairs(firsts, paired(texts, pairs))
+        batches = self._batches(sequences, batch_size)
+        found = heads.classify(self._session, self.config, batches, len(firsts), top_k, threshold)
+        if top_k == 1 and threshold is None:
+            return [labels[0] for labels in found]
+        return found[0] if isinstance(texts, str) else found
+
+    def tag(
+        self,
+        texts: str | Sequence[str] | Sequence[Sequence[str]],
+        *,
+        per_word: bool = False,
+        stride: int | None = None,
+        batch_size: int = 32,
+    ) -> list[Entity] | list[list[Entity]] | list[WordTag] | list[list[WordTag]]:
+        """Return the entities in texts, or a tag for each word.
+
+        One string gives a list, a list of texts a list of lists. A text is a string, which BERT's
+        pre-tokenization splits into words, or a list of words. A word has the tag of its first
+        piece, as "first" has it in transformers' pipeline. Where the labels are of a BIO scheme,
+        neighbouring words become {"entity_group", "score", "word", "start", "end"} and words
+        outside are left out; for other labels, such as parts of speech, and with `per_word`, each
+        word gives {"entity", "score", "word", "start", "end"}. Places are characters of the string,
+        or of the words joined by spaces, and "word" is what stands there; a score is the mean
+        probability of the words' tags.
+
+        A text too long is read in parts that share `stride` pieces (see `TextEncoder`); each word
+        is judged where it has most of its surroundings. Raises `InputError` on an empty text, a
+        lone surrogate, and where the model tags no words.
+        """
+        self._check_head(TOKENS)
+        single = isinstance(texts, str)
+        sentences = [texts] if isinstance(texts, str) else list(texts)
+        grouped = not per_word and has_entities(self.config.labels)
+        found = heads.tag(
+            self._session, self.config, self._text, sentences, stride, batch_size, grouped=grouped
+        )
+        return found[0] if single else found
+
+    def answer(
+        self,
+        *,
+        question: str | Sequence[str],
+        context: str | Sequence[str],
+        top_k: int = 1,
+        longest: int = 30,
+        no_answer_threshold: float | None = None,
+        stride: int | None = None,
+        batch_size: int = 32,
+    ) -> Answer | list[Answer] | list[Answer | list[Answer]]:
+        """Return where in the context the answer to a question stands.
+
+        As transformers' pipeline for it did: {"score", "start", "end", "answer"} with characters of
+        the context, or with `top_k` above 1 a list of them, the best first; for lists of questions
+        or contexts a list of those (one string stands for all). The score is the probability of
+        the start times that of the end, answers are whole words, at most `longest` pieces of them.
+        A context too long is read in windows that share `stride` pieces.
+
+        A model that was trained with questions without answer gives "" where none is likelier, by
+        more than `no_answer_threshold` nats (None: the one that it was trained to), than the best
+        answer. Raises `InputError` on an empty question or context, a lone surrogate, and where the
+        model answers no questions.
+        """
+        self._check_head(ANSWERS)
+        if top_k < 1 or longest < 1:
+            what, value = ("top_k", top_k) if top_k < 1 else ("longest", longest)
+            raise InputError(f"{what} is {value}, expected at least 1", hint="leave it out")
+        questions, contexts = matched(question, context)
+        asked = heads.Asked(self._session, self._text, longest, top_k, stride, batch_size)
+        threshold = no_answer_threshold
+        if threshold is None:
+            threshold = self.config.no_answer_threshold
+        found = [
+            candidates.answers(text, top_k, threshold)
+            for candidates, text in zip(
+                heads.candidates(asked, questions, contexts), contexts, strict=True
+            )
+        ]
+        answers = [each[0] if top_k == 1 else each for each in found]
+        one = isinstance(question, str) and isinstance(context, str)
+        return answers[0] if one else answers
+
+    def _check_head(self, wanted: str) -> None:
+        """Raise `InputError` where the model was made for another use."""
+        if self.config.architecture != wanted:
+            raise InputError(
+                f"{self.folder} is a {self.config.architecture}, expected a {wanted}",
+                hint=_MADE_BY[wanted],
+            )
+
     def _batches(
         self, sequences: Sequence[Tokens], batch_size: int
     ) -> Iterator[tuple[list[int], Batch]]:
-        for indices in by_length([len(tokens.ids) for tokens in sequences], batch_size):
-            yield indices, pad([sequences[index] for index in indices], self._text.pad_id)
+        return batched(sequences, batch_size, self._text.pad_id)
 
     def _with_gap(self, tokens: Tokens, place: int) -> Tokens:
         ids = tokens.ids.copy()
@@ -202,7 +328,7 @@ class Model:
     def _target_ids(self, targets: str | Sequence[str]) -> IntArray:
         """Return the ids of the words that may be proposed."""
         ids: dict[int, None] = {}
-        for target in _listed(targets):
+        for target in listed(targets):
             check_text(target, "a target")
             token = self.tokenizer.token_to_id(target)
             if token is None:
@@ -223,15 +349,6 @@ class Model:
         return token
 
 
-def _listed(texts: str | Sequence[str]) -> list[str]:
-    if not isinstance(texts, Iterable):
-        raise InputError(
-            f"the text is of type {type(texts).__name__}, expected a string",
-            hint="pass one string or a list of strings",
-        )
-    return [texts] if isinstance(texts, str) else list(texts)
-
-
 def _best(probabilities: FloatArray, wanted: IntArray | None, top_k: int) -> IntArray:
     """Return the ids of the `top_k` most probable pieces, of those wanted, the best first."""
     candidates = np.arange(len(probabilities)) if wanted is None else wanted
@@ -250,10 +367,3 @@ def log_probability(
     total = peak + np.log(np.exp(logits - peak[:, None]).sum(axis=1))
     likelihood: NDArray[np.float64] = logits[np.arange(len(tokens)), tokens] - total
     return likelihood
-
-
-def _softmax(logits: FloatArray) -> FloatArray:
-    """Softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: FloatArray = shifted / shifted.sum(axis=-1, keepdims=True)
-    return probabilities

@@ -3,7 +3,7 @@
 Dimensions: B batch, T tokens, M chosen positions, H hidden, V vocabulary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +46,9 @@ class Session(Protocol):
         (B, T, V).
         """
 
+    def run_several(self, outputs: Sequence[str], batch: Batch) -> list[FloatArray]:
+        """Return several outputs for a batch, of one pass through the network."""
+
 
 class OnnxSession:
     """A network in ONNX Runtime on the CPU: ours, or any BERT with inputs of those names."""
@@ -87,34 +90,44 @@ class OnnxSession:
 
     def run(self, output: str, batch: Batch, positions: IntArray | None = None) -> FloatArray:
         """Return one output for a batch, float32; see `Session`."""
-        if output not in self.outputs:
-            raise ArtifactError(
-                f"{self._name} has no output {output!r}, only {', '.join(sorted(self.outputs))}",
-                hint="use a model that was trained for this question",
-            )
-        arrays = dict(zip(INPUTS, (batch.ids, batch.mask, batch.types), strict=True))
-        feed = {name: array for name, array in arrays.items() if name in self._inputs}
+        feed = self._feed([output], batch)
         if self._chooses:
             # ONNX Runtime computes every output, asked for or not: where no logits are wanted, one
             # position keeps the vocabulary product small.
             only_one = None if output == LOGITS else np.zeros(1, dtype=np.int64)
             chosen = positions if positions is not None else only_one
             feed |= {} if chosen is None else {POSITIONS: chosen}
-        value = self._computed(output, feed)
+        (value,) = self._computed([output], feed)
         if positions is None:
             return value
         rows = value.reshape(-1, value.shape[-1])
         return rows if self._chooses else rows[positions]  # M V
 
-    def _computed(self, output: str, feed: Mapping[str, IntArray]) -> FloatArray:
+    def run_several(self, outputs: Sequence[str], batch: Batch) -> list[FloatArray]:
+        """Return several outputs for a batch, float32; see `Session`."""
+        return self._computed(outputs, self._feed(outputs, batch))
+
+    def _feed(self, outputs: Sequence[str], batch: Batch) -> dict[str, IntArray]:
+        """Return the inputs that the network takes, after checking that it has the outputs."""
+        for output in outputs:
+            if output not in self.outputs:
+                raise ArtifactError(
+                    f"{self._name} has no output {output!r}, only "
+                    f"{', '.join(sorted(self.outputs))}",
+                    hint="use a model that was trained for this question",
+                )
+        arrays = dict(zip(INPUTS, (batch.ids, batch.mask, batch.types), strict=True))
+        return {name: array for name, array in arrays.items() if name in self._inputs}
+
+    def _computed(self, outputs: Sequence[str], feed: Mapping[str, IntArray]) -> list[FloatArray]:
         try:
-            value: FloatArray = self._session.run([output], feed)[0]
+            values: list[FloatArray] = self._session.run(list(outputs), feed)
         except _ERRORS as error:
             raise ArtifactError(
                 f"{self._name} cannot be run: {_first_line(error)}",
                 hint="the file is damaged or made for another use; make it anew",
             ) from error
-        return value
+        return values
 
 
 def open_session(folder: Path, config: BertConfig, *, threads: int | None = None) -> OnnxSession:
