@@ -1,5 +1,7 @@
 """A network in PyTorch, asked as any other session is (`runtime.sessions`)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -7,12 +9,11 @@ from numpy.typing import NDArray
 from bert_mobile.errors import ArtifactError
 from bert_mobile.model.config import ANSWERS
 from bert_mobile.model.heads import BertForTask
+from bert_mobile.quantize.interface import END_LOGITS, LOGITS, START_LOGITS
 from bert_mobile.runtime.batches import Batch, IntArray
 from bert_mobile.train.devices import autocast
 
 FloatArray = NDArray[np.float32]
-
-LOGITS, STARTS, ENDS = "logits", "start_logits", "end_logits"
 
 
 class TorchSession:
@@ -28,7 +29,7 @@ class TorchSession:
         """`scale`, mean and standard deviation, turns standardised numbers into plain ones."""
         self._model, self._precision, self._scale = model, precision, scale
         answers = model.config.architecture == ANSWERS
-        self.outputs = frozenset({STARTS, ENDS} if answers else {LOGITS})
+        self.outputs = frozenset({START_LOGITS, END_LOGITS} if answers else {LOGITS})
         self._last: tuple[Batch, FloatArray] | None = None
 
     def run(self, output: str, batch: Batch, positions: IntArray | None = None) -> FloatArray:
@@ -42,8 +43,12 @@ class TorchSession:
             self._last = batch, self._computed(batch)
         value = self._last[1]
         if output != LOGITS:
-            value = value[..., 0 if output == STARTS else 1]
+            value = value[..., 0 if output == START_LOGITS else 1]
         return value if positions is None else value.reshape(-1, value.shape[-1])[positions]
+
+    def run_several(self, outputs: Sequence[str], batch: Batch) -> list[FloatArray]:
+        """Return several outputs for a batch, of one pass through the network."""
+        return [self.run(output, batch) for output in outputs]
 
     @torch.inference_mode()
     def _computed(self, batch: Batch) -> FloatArray:
