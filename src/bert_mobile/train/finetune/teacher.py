@@ -26,10 +26,11 @@ from bert_mobile.judging.data import Encoded
 from bert_mobile.model.config import SEQUENCES, TOKENS, BertConfig
 from bert_mobile.model.heads import BertForTask
 from bert_mobile.progress import progress
+from bert_mobile.quantize.interface import LOGITS
 from bert_mobile.runtime.batches import by_length
 from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tokenizer import same_tokenizer
-from bert_mobile.train.finetune.session import LOGITS, TorchSession
+from bert_mobile.train.finetune.session import TorchSession
 from bert_mobile.train.finetune.settings import FinetuneSettings
 
 BATCH = 64
