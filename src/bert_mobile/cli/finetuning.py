@@ -37,13 +37,10 @@ _KINDS = {
 _NEXT = {"tag": "tag", "answer": "answer"}
 """Command that answers with a model of a kind; `classify` with all others."""
 
-_ANSWER = {
-    "classify": "'a text'",
-    "pairs": "$'one text\\tanother'",
-    "regress": "'a text'",
-    "tag": "'a sentence'",
-    "answer": "'a question' --context 'a text'",
-}
+_ASKED = {1: "'a text'", 2: "--pairs $'one text\\tanother'"}
+"""What follows `classify`, by the number of texts."""
+
+_ASKED_OTHERWISE = {"tag": "'a sentence'", "answer": "'a question' --context 'a text'"}
 
 
 @click.group(epilog=example(*_KINDS["classify"][1:]))
@@ -142,10 +139,11 @@ def _what_next(kind: str, report: Any) -> list[str]:
     if not report.complete:
         return [f"stopped after step {report.step}: go on with the same command and --resume auto"]
     command = _NEXT.get(kind, "classify")
+    asked = _ASKED_OTHERWISE.get(kind) or _ASKED[report.texts]
     return [
         f"{out}: a checkpoint for transformers and bert-mobile, and the record of its making",
         "next:",
-        f"  bert-mobile {command} {_ANSWER[kind]} --model {out}",
+        f"  bert-mobile {command} {asked} --model {out}",
         f"  bert-mobile quantize {out} --out {out}-25mb",
     ]
 

@@ -82,7 +82,7 @@ class Reading:
     names: tuple[str, ...] | None = None
     """Labels that are known beforehand; None: those that are found."""
     several: bool = False
-    stride: int = 128
+    stride: int | None = None
     keeps: str = "nothing"
     """Which of the examples themselves are kept: `nothing`, `all`, or the `tenth` to be held out.
 

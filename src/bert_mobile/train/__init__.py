@@ -1,4 +1,4 @@
-"""Training: one loop (`loop`), and what it is used for (`pretrain`). `grow` prepares a warm start.
+"""Training: one loop (`loop`) and its purposes, `pretrain` and `finetune`; `grow` before either.
 
 Everything here needs the extra `[train]`; importing the package without it says so.
 """

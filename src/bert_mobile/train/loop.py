@@ -278,8 +278,8 @@ class Loop:
         raise DivergedError(
             f"the loss is {row[0]} and the gradient's norm {row[-1]} at step {step}; "
             f"{last if self.saved_step else 'no checkpoint was saved yet'}",
-            hint="begin a new run with a lower learning_rate or precision fp32, and with "
-            "initialize_from = the last checkpoint, if any",
+            hint="begin a new run with a lower learning_rate or precision fp32, from the last "
+            "checkpoint if there is one",
         )
 
     def judged(self) -> dict[str, float]:

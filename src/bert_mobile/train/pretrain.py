@@ -23,7 +23,6 @@ from bert_mobile.carbon import EmissionSettings, settings_from_environment
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.examples import Batch, Corpus, PairSampler
 from bert_mobile.files import (
-    atomic_folder,
     held,
     read_json,
     refuse_foreign_folder,
@@ -214,14 +213,9 @@ class Pretraining:
 
     def finish(self, metrics: dict[str, Any], position: Position) -> None:
         """Put the finished model into the run's folder itself, provenance last."""
-        with atomic_folder(self.out / "finished") as scratch:
+        with state.finished(self.out) as scratch:
             weights, facts = self.model.to_huggingface(), self._facts(metrics, position)
             checkpoint.write_checkpoint(scratch, self.model.config, weights, self.tokenizer, facts)
-        (self.out / checkpoint.PROVENANCE).unlink(missing_ok=True)
-        finished = self.out / "finished"
-        for file in sorted(finished.iterdir(), key=lambda f: f.name == checkpoint.PROVENANCE):
-            file.replace(self.out / file.name)
-        finished.rmdir()
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run a batch: logits (M, V), targets (M,), next-sentence logits (B, 2), labels (B,)."""

@@ -10,7 +10,8 @@ A folder appears whole or not at all, and carries the hash of each of its files.
 
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,18 @@ def save(
         checkpoint.write_checkpoint(scratch, model.config, weights, tokenizer, facts)
     for old in saved(out)[:-KEPT]:
         shutil.rmtree(old)
+
+
+@contextmanager
+def finished(out: Path) -> Iterator[Path]:
+    """Yield a folder for the finished model; its files end up in `out` itself, provenance last."""
+    made = out / "finished"
+    with atomic_folder(made) as scratch:
+        yield scratch
+    (out / checkpoint.PROVENANCE).unlink(missing_ok=True)
+    for file in sorted(made.iterdir(), key=lambda f: f.name == checkpoint.PROVENANCE):
+        file.replace(out / file.name)
+    made.rmdir()
 
 
 def folder_of(out: Path, step: int) -> Path:

@@ -198,3 +198,22 @@ def test_another_run_is_not_gone_on_with(settings, finished, tmp_path):
     other = write_csv(tmp_path / "other.csv", ("what", "mood"), reviews(60, seed=3))
     with pytest.raises(InputError, match="was begun with another data, expected the same one"):
         finetune(settings(train=str(other)), finished.folder, resume=True)
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(settings, reviews_csv, tmp_path):
+    made = settings(dropout=0.0, epochs=1)
+    finetune(made, tmp_path / "one")
+    words = ["finetune", "classify", "--train", reviews_csv, "--out", tmp_path / "two"]
+    words += ["--model", made.model, "--epochs", 1, "--batch-size", 16, "--learning-rate", 2e-3]
+    words += ["--precision", "fp32", "--set", "dropout=0", "--set", "log_every=1", "--json"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", 2, "--standalone"]
+    command += ["-m", "bert_mobile", *words]
+    done = subprocess.run([*map(str, command)], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["complete"]  # one document: the first process speaks
+    ours, theirs = (read_metrics(tmp_path / name) for name in ("one", "two"))
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs]
+    for line, twin in zip(ours, theirs, strict=True):
+        for name in {"loss", "dev_accuracy"} & line.keys():
+            assert line[name] == pytest.approx(twin[name], rel=1e-4), (line["step"], name)

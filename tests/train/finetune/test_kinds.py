@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
 )
 
-from bert_mobile.labelled import LabelledText, TaggedSentence
+from bert_mobile.labelled import AnswerSpan, LabelledText, Question, TaggedSentence
+from bert_mobile.model.config import BertConfig
 from bert_mobile.train.finetune import Data, finetune
 from tests.train.finetune.conftest import reviews, sentence, write_csv
 
@@ -51,7 +53,7 @@ def test_numbers_are_learned_in_their_own_scale(settings, tmp_path):
 
 def test_several_labels(settings, tmp_path):
     rows = []
-    for text, label in reviews(400):
+    for text, label in reviews(250):
         rows += [(f"{text} came", f"{label}|mixed"), (text, label)]
     train = write_csv(tmp_path / "topics.csv", ("text", "topics"), rows)
     made = settings(train=str(train), several=True, epochs=4, class_weights="balanced")
@@ -104,3 +106,30 @@ def test_pairs(settings, tmp_path):
     assert report.labels == ("y", "n")
     assert (report.metric, [*report.figures]) == ("f1", ["f1", "accuracy"])
     assert report.figures["accuracy"] > 0.9
+
+
+def questions(count, seed, answerable):
+    chance = random.Random(seed)
+    found = []
+    for line in range(count):
+        words = sentence(chance, chance.randint(4, 90))  # 64 positions: windows
+        place, mood = chance.randrange(len(words)), chance.choice(["good", "down"])
+        answers = ()
+        if line % answerable:
+            words[place] = mood
+            answers = (AnswerSpan(mood, len(" ".join([*words[:place], ""]))),)
+        else:
+            words = [word for word in words if word not in ("good", "down")]
+        found.append(Question(line + 1, str(line), "how is it?", " ".join(words), answers))
+    return found
+
+
+def test_answers_in_long_contexts_and_none(settings, tmp_path):
+    data = Data(questions(300, 1, answerable=4), questions(60, 2, answerable=4))
+    report = finetune(settings("answer", train="", epochs=4), tmp_path / "run", data=data)
+    assert report.metric == "answer_f1"
+    assert report.figures["answer_f1"] > 0.8
+    config = BertConfig.read(tmp_path / "run")
+    assert (config.architecture, config.max_length) == ("BertForQuestionAnswering", 64)
+    assert config.no_answer_threshold is not None
+    opened(tmp_path / "run", AutoModelForQuestionAnswering)

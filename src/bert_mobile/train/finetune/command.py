@@ -47,6 +47,8 @@ class FinetuneReport:
     figures: dict[str, float]
     """Every metric of the dev examples, of the best weights, from 0 to 1."""
     labels: tuple[str, ...]
+    texts: int
+    """Of an example: 1 or 2."""
     seconds: float
     """Time the run has taken, all its sittings together; reading and checking not counted."""
     told: tuple[str, ...]
@@ -142,6 +144,7 @@ def _report(run: Finetuning, position: Position, resumed_from: int | None) -> Fi
         judge.main,
         best.figures or {},
         judge.labels,
+        len(getattr(judge.examples[0], "texts", " ")),
         position.seconds,
         run.prepared.told,
         run.world.rank,

@@ -110,8 +110,16 @@ def prepare(settings: FinetuneSettings, data: Data | None = None) -> Prepared:
     split = _read(settings, found, encoder, told)
     metrics = _metrics(settings, found, split.labels)
     judge = Judge(
-        settings.kind, split.dev, split.examples, split.labels, settings.several, metrics, encoder
+        settings.kind,
+        split.dev,
+        split.examples,
+        split.labels,
+        settings.several,
+        metrics,
+        encoder,
+        settings.stride,
     )
+    judge.rehearse()
     return Prepared(
         start,
         task_config(start.config, settings, split.labels),

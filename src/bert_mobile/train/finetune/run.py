@@ -1,14 +1,15 @@
 """The purpose that the training loop is run for in fine-tuning.
 
 OUT/config.json, model.safetensors, tokenizer files, provenance.json    the best weights
-OUT/finetune.json, metrics.jsonl, curve.png, reports                    the record of the run
+OUT/finetune.json, metrics.jsonl, curve.png, reports/                   the record of the run
 OUT/checkpoints/                                                        see `state`; gone at the end
 """
 
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
-from bert_mobile.files import atomic_folder, read_json, write_json
+from bert_mobile.files import read_json, write_json
+from bert_mobile.judging.judge import Predictions
 from bert_mobile.judging.sequences import Order
+from bert_mobile.tasks.reports import write_reports
 from bert_mobile.train import state
 from bert_mobile.train.devices import World, hardware
 from bert_mobile.train.emissions import Meter
@@ -45,6 +48,9 @@ from bert_mobile.train.finetune.start import fresh_model
 from bert_mobile.train.finetune.teacher import Relations, teacher_logits
 from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
+
+REPORTS = "reports"
+"""Folder of what `tasks.reports` writes about the dev examples."""
 
 FINE_TUNED = "fine-tuned checkpoint"
 """What provenance calls the result."""
@@ -110,7 +116,7 @@ class Finetuning:
         self.best = Best()
         self.meter: Meter
 
-    @property
+    @cached_property
     def identity(self) -> FinetuneIdentity:
         """What must be the same for the run to be resumed."""
         found = self.prepared
@@ -169,10 +175,11 @@ class Finetuning:
             weights["classifier.bias"] = bias.astype(np.float32)
         return weights
 
-    def load_best(self) -> None:
-        """Let the network have its best weights."""
+    def judge_best(self) -> Predictions:
+        """Return what the best weights say of the dev examples; the network has them then."""
         if self.best.weights is not None:
             self.model.from_huggingface(self.best.weights)
+        return self.prepared.judge.ask(self.session)
 
     def facts(self, position: Position) -> dict[str, Any]:
         """Return what provenance says of the run as it stands."""
@@ -193,15 +200,14 @@ class Finetuning:
 
     def write_result(self, position: Position) -> None:
         """Put the best weights into the run's folder, provenance last; checkpoints go."""
-        config = self.prepared.config
-        (self.out / checkpoint.PROVENANCE).unlink(missing_ok=True)
-        with atomic_folder(self.out / "finished") as scratch:
-            tokenizer, facts = self.prepared.start.folder, self.facts(position)
+        found, prepared = self.judge_best(), self.prepared
+        write_reports(self.out / REPORTS, prepared.judge.judged(found), self.out.name)
+        config = prepared.config
+        if found.no_answer_threshold is not None:
+            config = replace(config, no_answer_threshold=found.no_answer_threshold)
+        with state.finished(self.out) as scratch:
+            tokenizer, facts = prepared.start.folder, self.facts(position)
             checkpoint.write_checkpoint(scratch, config, self.shipped(), tokenizer, facts)
-        finished = self.out / "finished"
-        for file in sorted(finished.iterdir(), key=lambda f: f.name == checkpoint.PROVENANCE):
-            file.replace(self.out / file.name)
-        finished.rmdir()
         for folder in state.saved(self.out):
             shutil.rmtree(folder)
 

@@ -30,25 +30,23 @@ class TorchSession:
         self._model, self._precision, self._scale = model, precision, scale
         answers = model.config.architecture == ANSWERS
         self.outputs = frozenset({START_LOGITS, END_LOGITS} if answers else {LOGITS})
-        self._last: tuple[Batch, FloatArray] | None = None
 
     def run(self, output: str, batch: Batch, positions: IntArray | None = None) -> FloatArray:
         """Return one output for a batch, float32; see `runtime.sessions.Session`."""
-        if output not in self.outputs:
-            raise ArtifactError(
-                f"the network has no output {output!r}, only {', '.join(sorted(self.outputs))}",
-                hint="use a model that was trained for this question",
-            )
-        if self._last is None or self._last[0] is not batch:  # start and end are asked separately
-            self._last = batch, self._computed(batch)
-        value = self._last[1]
-        if output != LOGITS:
-            value = value[..., 0 if output == START_LOGITS else 1]
+        [value] = self.run_several([output], batch)
         return value if positions is None else value.reshape(-1, value.shape[-1])[positions]
 
     def run_several(self, outputs: Sequence[str], batch: Batch) -> list[FloatArray]:
         """Return several outputs for a batch, of one pass through the network."""
-        return [self.run(output, batch) for output in outputs]
+        for output in outputs:
+            if output not in self.outputs:
+                raise ArtifactError(
+                    f"the network has no output {output!r}, only {', '.join(sorted(self.outputs))}",
+                    hint="use a model that was trained for this question",
+                )
+        value = self._computed(batch)
+        sides = {LOGITS: value, START_LOGITS: value[..., 0], END_LOGITS: value[..., -1]}
+        return [sides[output] for output in outputs]
 
     @torch.inference_mode()
     def _computed(self, batch: Batch) -> FloatArray:

@@ -57,8 +57,9 @@ class FinetuneSettings:
     max_length: int | None = None
     """Tokens of the longest sequence, special ones included; longer texts are cut, and contexts
     read in windows. None: 128, and 384 for `answer`, as far as the model has positions."""
-    stride: int = 128
-    """Tokens that neighbouring windows of a context share, for `answer`."""
+    stride: int | None = None
+    """Tokens that neighbouring windows of a context share, for `answer`; None: 128, or half of a
+    window where that is less."""
     dropout: float = 0.1
     """In the hidden states, the attention and before the head."""
     weight_decay: float = 0.01
@@ -116,7 +117,9 @@ class FinetuneSettings:
             _require(0 <= value < 1, f"{name} is {value}, expected 0 up to below 1")
         for name in ("weight_decay", "relation_weight", "stride"):
             value = getattr(self, name)
-            _require(0 <= value < math.inf, f"{name} is {value}, expected at least 0")
+            _require(
+                value is None or 0 <= value < math.inf, f"{name} is {value}, expected at least 0"
+            )
         share = self.teacher_weight
         _require(0 < share <= 1, f"teacher_weight is {share}, expected over 0 up to 1")
         _require(0 <= self.seed < 2**31, f"seed is {self.seed}, expected 0 to 2**31 - 1")

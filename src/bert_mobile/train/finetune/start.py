@@ -1,15 +1,12 @@
 """What a fine-tuning starts from: the encoder of any BERT, the embedded model's included."""
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bert_mobile.checkpoint import WEIGHTS, ancestry, expected_shapes, read_weights
+from bert_mobile.checkpoint import WEIGHTS, ancestry
 from bert_mobile.errors import InputError
 from bert_mobile.files import sha256
 from bert_mobile.hub import find_model, resolve
@@ -23,14 +20,11 @@ from bert_mobile.model.config import (
     BertConfig,
 )
 from bert_mobile.model.heads import BertForTask
-from bert_mobile.quantize import dequantize
 from bert_mobile.train.finetune.settings import FinetuneSettings
+from bert_mobile.train.start import POOLER, load_encoder
 
-POOLER = "bert.pooler.dense.weight"
 NUMBER = "LABEL_0"
 """What transformers calls the one output of a regression."""
-
-Weights = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -39,31 +33,30 @@ class Start:
 
     folder: Path
     config: BertConfig
-    weights: Weights
-    """By Hugging Face name; heads included, where it has some."""
+    file: str
+    """Where in the folder its weights are."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the file of its weights."""
-        return sha256(find_model(self.folder))
+        return sha256(self.folder / self.file)
 
-    @property
+    @cached_property
     def parents(self) -> list[dict[str, Any]]:
         """What provenance says of where it comes from, itself last."""
-        file = find_model(self.folder).relative_to(self.folder)
-        return ancestry(self.folder, file.as_posix())
+        return ancestry(self.folder, self.file)
 
 
 def read_start(name: str) -> Start:
-    """Read a model by its name (`hub.resolve`), float or quantized.
+    """Find a model by its name (`hub.resolve`), float or quantized.
 
-    Raises `ArtifactError` where there is none, or it is damaged or no BERT.
+    Raises `ArtifactError` where there is none, or it is no BERT.
     """
     folder = resolve(name)
     config = BertConfig.read(folder)
-    if (folder / WEIGHTS).is_file():
-        return Start(folder, config, read_weights(folder, config, skip_foreign_heads=True))
-    return Start(folder, config, dequantize(folder))
+    file = folder / WEIGHTS
+    file = file if file.is_file() else find_model(folder)
+    return Start(folder, config, file.relative_to(folder).as_posix())
 
 
 def length_limit(config: BertConfig, settings: FinetuneSettings) -> int:
@@ -102,10 +95,6 @@ def task_config(
 def fresh_model(start: Start, config: BertConfig) -> BertForTask:
     """Return the encoder (and pooler) of `start` under a fresh head, drawn from torch's seed."""
     model = BertForTask(config)
-    wanted = {name for name in expected_shapes(config) if name.startswith("bert.")}
-    if POOLER in wanted and POOLER not in start.weights:
+    if POOLER in load_encoder(model, start.folder):
         warnings.warn(f"{start.folder} has no pooler; a fresh one is trained", stacklevel=2)
-    kept = {name: w for name, w in start.weights.items() if name in wanted}
-    # PyTorch warns of arrays that are views of a read-only file.
-    model.from_huggingface({n: w if w.flags.writeable else w.copy() for n, w in kept.items()})
     return model

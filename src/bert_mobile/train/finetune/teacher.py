@@ -8,6 +8,7 @@ networks read the same pieces. Dimensions as in `objective`; R relation heads.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Teacher:
     data: Encoded | None = None
     """The train examples in its own pieces."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of its weights."""
         return sha256(self.folder / WEIGHTS)
