@@ -8,6 +8,7 @@ import pytest
 from bert_mobile.corpus.pieces import encode_shard
 from bert_mobile.corpus.shards import write_text
 from bert_mobile.files import sha256
+from tests.evaluate.tiny_tasks import write_tasks
 
 
 @pytest.fixture
@@ -38,3 +39,11 @@ def write_corpus(tmp_path, tiny_tokenizer):
         return folder
 
     return write_corpus
+
+
+@pytest.fixture(scope="session")
+def glue_data(tmp_path_factory):
+    """CoLA, RTE, STS-B, and MNLI with its mismatched set, as their official downloads lie."""
+    data = tmp_path_factory.mktemp("glue")
+    write_tasks(data)
+    return data

@@ -1,6 +1,6 @@
 """Commands that tell about models: models, evaluate, emissions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bert_mobile.cli.corpora import Source
-from bert_mobile.cli.output import as_json, example, show, table, threads_option
+from bert_mobile.cli.output import FOLDER, as_json, example, show, table, threads_option
 from bert_mobile.variants import VARIANTS
 
 if TYPE_CHECKING:
     from bert_mobile.evaluate.lm import LanguageModelJudgement
+    from bert_mobile.evaluate.task import TaskJudgement
 
 
 @click.command("models", epilog=example("bert-mobile models --json"))
@@ -42,42 +43,98 @@ def models(as_json: bool) -> None:
     epilog=example(
         "bert-mobile evaluate default runs/first --task mlm --data corpus",
         "bert-mobile evaluate default --data books/ --data wikipedia.jsonl.zst --pairs 1024",
+        "bert-mobile evaluate runs/sst2 runs/sst2-25mb --task sst2 --data glue_data",
+        "bert-mobile evaluate runs/reviews --task reviews.csv --report runs/reviews/report",
     ),
 )
 @click.argument("names", nargs=-1, required=True, metavar="MODEL…")
-@click.option("--task", default="mlm", show_default=True, type=click.Choice(["mlm"]))
 @click.option(
-    "--data", required=True, multiple=True, type=Source(), metavar="DATA",
-    help="A built corpus, of which the held-out split is read, or raw text; also several times.",
-)  # fmt: skip
+    "--task",
+    default="mlm",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="mlm: held-out text. Else a task such as sst2, stsb, conll2003 or squad, or a labelled "
+    "file, for models that were fine-tuned.",
+)
 @click.option(
-    "--pairs", default=512, show_default=True, type=click.IntRange(min=1), metavar="N",
-    help="Pairs of segments for each kind of text.",
-)  # fmt: skip
+    "--data",
+    multiple=True,
+    type=Source(),
+    metavar="DATA",
+    help="mlm: a built corpus, of which the held-out split is read, or raw text; also several "
+    "times. Tasks: the folder of their data, or hub.",
+)
 @click.option(
-    "--sentences", default=100, show_default=True, type=click.IntRange(min=0), metavar="N",
-    help="Sentences for the pseudo-perplexity of each kind of text; 0 leaves it out.",
-)  # fmt: skip
+    "--pairs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    show_default="512",
+    help="mlm: pairs of segments for each kind of text.",
+)
 @click.option(
-    "--text-field", default="text", show_default=True, help="Of JSON Lines and Parquet records."
+    "--sentences",
+    type=click.IntRange(min=0),
+    metavar="N",
+    show_default="100",
+    help="mlm: sentences for the pseudo-perplexity of each kind of text; 0 leaves it out.",
+)
+@click.option("--text-field", show_default="text", help="mlm: of JSON Lines and Parquet records.")
+@click.option("--split", show_default="dev", metavar="SPLIT", help="Tasks: train, dev or test.")
+@click.option("--text", multiple=True, metavar="COL", help="Files: a text's column; else guessed.")
+@click.option("--label", metavar="COL", help="Files: the label's column; else guessed.")
+@click.option(
+    "--report",
+    "reports",
+    type=FOLDER,
+    metavar="DIR",
+    help="Tasks and files: write classes, confusions and wrong predictions there.",
 )
 @threads_option
 @as_json
 def evaluate(
     names: tuple[str, ...],
-    task: str,  # noqa: ARG001 - one task so far
+    task: str,
     data: tuple[Path | str, ...],
+    threads: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Judge models on held-out text, side by side: the same pairs, masked the same way.
+    """Judge models side by side: on held-out text, on a task, or on a labelled file.
 
-    Of a built corpus, all of the held-out split is judged, then each kind of text in it (the first
-    part of a document's source) that has two documents or more, 8 kinds at most. Raw text is
-    whatever `corpus build` reads; it counts as held out and is read from its beginning, 10,000
-    characters for each pair and sentence. Pseudo-perplexity (Salazar et al. 2020) is of sentences
-    of 5 to 60 pieces, each piece masked in turn.
+    mlm: the same pairs, masked the same way. Of a built corpus, all of the held-out split is
+    judged, then each kind of text in it (the first part of a document's source) that has two
+    documents or more, 8 kinds at most. Raw text is whatever `corpus build` reads; it counts as held
+    out and is read from its beginning, 10,000 characters for each pair and sentence.
+    Pseudo-perplexity (Salazar et al. 2020) is of sentences of 5 to 60 pieces, each piece masked in
+    turn.
+
+    Tasks and files: the model's own head answers; a quantized model is judged by its very file.
     """
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    if task == "mlm":
+        _refuse_foreign(given, _OF_TASKS, "a task or a file")
+        _evaluate_text(names, data, as_json=as_json, threads=threads, **given)
+    else:
+        _refuse_foreign(given, _OF_TEXT, "mlm")
+        _evaluate_task(names, task, data, as_json=as_json, threads=threads, **given)
+
+
+_OF_TEXT = ("pairs", "sentences", "text_field")
+_OF_TASKS = ("split", "text", "label", "reports")
+
+
+def _refuse_foreign(given: Mapping[str, Any], names: Sequence[str], where: str) -> None:
+    foreign = [name for name in names if name in given]
+    if foreign:
+        option = {"reports": "report"}.get(foreign[0], foreign[0]).replace("_", "-")
+        raise click.UsageError(f"--{option} is for --task {where} only")
+
+
+def _evaluate_text(
+    names: Sequence[str], data: Sequence[Path | str], *, as_json: bool, **options: Any
+) -> None:
+    if not data:
+        raise click.UsageError("--data is missing, expected a built corpus or text")
     from bert_mobile.evaluate.lm import evaluate_language_models
 
     judgements = evaluate_language_models(names, data, **options)
@@ -85,6 +142,44 @@ def evaluate(
         show([asdict(judgement) for judgement in judgements])
         return
     click.echo(_side_by_side(judgements))
+
+
+def _evaluate_task(
+    names: Sequence[str], task: str, data: Sequence[Path | str], *, as_json: bool, **options: Any
+) -> None:
+    if len(data) > 1:
+        raise click.UsageError("--data is given twice, expected the one folder of the task's data")
+    from bert_mobile.evaluate.task import evaluate_on_task
+
+    judgements = evaluate_on_task(names, task, data[0] if data else None, **options)
+    if as_json:
+        show([asdict(judgement) for judgement in judgements])
+        return
+    for said in dict.fromkeys(f"{each.data}" for each in judgements):
+        click.echo(said)
+    for rows, heads in _task_tables(judgements):
+        click.echo("\n" + table(rows, heads))
+    for each in judgements:
+        if each.reports:
+            click.echo(f"{each.reports}: what {each.model} gets wrong")
+
+
+def _task_tables(judgements: "Sequence[TaskJudgement]") -> Iterator[tuple[list[Any], list[str]]]:
+    """Yield a table of the figures, and one of those by group, where there are groups."""
+    metrics = list(dict.fromkeys(name for each in judgements for name in each.figures))
+    spelled = [name.replace("_", " ") for name in metrics]
+    rows = [
+        (each.model, *(_three_places(each.figures.get(name)) for name in metrics), each.examples)
+        for each in judgements
+    ]
+    yield rows, ["model", *spelled, "examples"]
+    by_group = [
+        (each.model, group, *(_three_places(figures.get(name)) for name in metrics))
+        for each in judgements
+        for group, figures in each.groups.items()
+    ]
+    if by_group:
+        yield by_group, ["model", "group", *spelled]
 
 
 _FIGURES = {

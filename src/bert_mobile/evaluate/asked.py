@@ -6,16 +6,17 @@ asks through the `Session` protocol (see `bert_mobile.runtime.sessions`).
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bert_mobile.errors import ArtifactError, InputError
+from bert_mobile.hub import resolve
 from bert_mobile.judging.data import Reading, read_examples
 from bert_mobile.judging.judge import Judge
 from bert_mobile.labelled import Example, LabelledText, Question, TaggedSentence, open_labelled
-from bert_mobile.labelled.labels import sorted_names
+from bert_mobile.labelled.labels import labels_of, sorted_names
 from bert_mobile.model.config import (
     ANSWERS,
     MULTI_LABEL,
@@ -25,11 +26,12 @@ from bert_mobile.model.config import (
     TOKENS,
     BertConfig,
 )
-from bert_mobile.runtime.sessions import Session
+from bert_mobile.runtime.sessions import Session, open_session
 from bert_mobile.runtime.text import TextEncoder
-from bert_mobile.tasks.metrics import figures, usual_metrics
+from bert_mobile.tasks.metrics import figures_by_group, usual_metrics
 from bert_mobile.tasks.predictions import as_labels_of
 from bert_mobile.tasks.reading import read_task
+from bert_mobile.tasks.reports import Judged
 from bert_mobile.tasks.task import Task
 
 HEADS = {
@@ -82,22 +84,31 @@ class Subject:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model said, and how good that is; sides as `bert_mobile.tasks.metrics` has them."""
+    """What a model said, and how good that is."""
 
     figures: dict[str, float]
     """From 0 to 1, the main one first; empty where there is no truth."""
-    predicted: Any
-    truth: Any
-    labels: tuple[str, ...]
-    """What the numbers of labels mean."""
-    groups: dict[str, float]
-    """Group → its main figure."""
+    judged: Judged
+    groups: dict[str, dict[str, float]]
+    """The same of each group, where the task has some."""
 
     def named(self) -> list[Any]:
         """Return a prediction for each example: name of a label, number, tags or text."""
-        if self.labels and getattr(self.predicted, "ndim", 0) == 1:
-            return [self.labels[number] for number in self.predicted]
-        return [each.tolist() if hasattr(each, "tolist") else each for each in self.predicted]
+        predicted, labels = self.judged.predicted, self.judged.labels
+        if labels and getattr(predicted, "ndim", 0) == 1:
+            return [labels[number] for number in predicted]
+        return [each.tolist() if hasattr(each, "tolist") else each for each in predicted]
+
+
+def open_subject(model: str | Path, *, threads: int | None = None) -> Subject:
+    """Open a model as it answers on a phone: ONNX Runtime, no torch.
+
+    Raises `ArtifactError` where there is none, or it is damaged.
+    """
+    folder = resolve(model)
+    config = BertConfig.read(folder)
+    session = open_session(folder, config, threads=threads)
+    return Subject(str(model), folder, config, TextEncoder(folder, config), session)
 
 
 def ask_task(task: Task, data: str | Path, split: str) -> Asked:
@@ -167,14 +178,18 @@ def judge(subject: Subject, asked: Asked) -> Answers:
     encoded = read_examples(examples, asked.kind, reading)
     metrics = asked.metrics or usual_metrics(asked.kind, names, several=asked.several)
     judge = Judge(asked.kind, encoded, reading.kept, names, asked.several, metrics, subject.encoder)
-    predicted = judge.predictions(subject.session)
-    if asked.kind in ("classify", "pairs") and asked.task is not None and asked.task.labels:
-        predicted = as_labels_of(asked.task, predicted, _spoken(subject, asked.task.labels))
-    found, groups = {}, {}
-    if asked.is_labelled:
-        found = judge.figures_of(predicted)
-        groups = _by_group(asked, judge, predicted)
-    return Answers(found, predicted, judge.truth, names, groups)
+    found = judge.ask(subject.session, threshold=subject.config.no_answer_threshold)
+    task = asked.task
+    if task is not None and task.labels and asked.kind in ("classify", "pairs"):
+        spoken = _spoken(subject, task.labels)
+        found = replace(found, predicted=as_labels_of(task, found.predicted, spoken))
+    judged = judge.judged(found)
+    if not asked.is_labelled:
+        return Answers({}, judged, {})
+    groups = {}
+    if task is not None and asked.groups:
+        groups = figures_by_group(task, judged.truth, judged.predicted, asked.groups)
+    return Answers(judge.figures_of(judged.predicted), judged, groups)
 
 
 def refuse_other_head(subject: Subject, asked: Asked) -> None:
@@ -203,7 +218,7 @@ def _names(config: BertConfig, asked: Asked) -> tuple[str, ...]:
         return ()
     if asked.kind != "tag" and asked.task is not None and asked.task.labels:
         return asked.task.labels
-    there: dict[str, int] = dict.fromkeys(_labels(asked.examples), 0)
+    there = {name for example in asked.examples for name in labels_of(example)}
     unknown = [name for name in sorted_names(there) if name not in config.labels]
     if asked.is_labelled and len(unknown) == len(there):
         raise InputError(
@@ -212,14 +227,6 @@ def _names(config: BertConfig, asked: Asked) -> tuple[str, ...]:
             hint="is this the model's data, and --label its column?",
         )
     return (*config.labels, *unknown)
-
-
-def _labels(examples: Iterable[Example]) -> Iterable[str]:
-    for example in examples:
-        if isinstance(example, TaggedSentence):
-            yield from example.tags or ()
-        elif isinstance(example, LabelledText):
-            yield from example.labels or ()
 
 
 def _spoken(subject: Subject, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -243,13 +250,3 @@ def _filled(example: Example, names: tuple[str, ...]) -> Example:
     if isinstance(example, Question):
         return replace(example, answers=())
     return example
-
-
-def _by_group(asked: Asked, judge: Judge, predicted: Any) -> dict[str, float]:
-    """Return the main figure of each group."""
-    found = {}
-    for group in dict.fromkeys(asked.groups):
-        rows = [i for i, each in enumerate(asked.groups) if each == group]
-        truth, said = judge.truth[rows], predicted[rows]
-        found[group] = figures(asked.kind, judge.metrics[:1], truth, said, judge.labels)[judge.main]
-    return found

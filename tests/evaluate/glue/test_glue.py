@@ -11,6 +11,7 @@ from bert_mobile.errors import InputError
 from bert_mobile.evaluate.glue import runs as subject
 from bert_mobile.evaluate.glue.command import glue
 from bert_mobile.train.loop import DivergedError
+from tests.evaluate.glue.conftest import quick
 
 SEVERAL = ("cola", "mnli", "mnli-mm", "rte", "stsb")
 
@@ -18,8 +19,6 @@ SEVERAL = ("cola", "mnli", "mnli-mm", "rte", "stsb")
 @pytest.fixture(scope="module")
 def finished(glue_data, tiny_checkpoint, tmp_path_factory):
     """A finished benchmark of several tasks and two seeds: its folder and its record."""
-    from tests.evaluate.glue.conftest import quick
-
     out = tmp_path_factory.mktemp("finished") / "out"
     settings = quick(glue_data, tiny_checkpoint, tasks=SEVERAL, seeds=(1, 2), from_mnli=True)
     return out, glue(settings, out, name="tiny", command="bert-mobile glue …")
@@ -208,3 +207,44 @@ def test_bad_options_are_refused_before_anything_starts(options, tmp_path, chang
 def test_data_of_nothing_is_refused(options, tmp_path):
     with pytest.raises(InputError, match="has the data of none of the tasks"):
         glue(replace(options(tasks=()), data=str(tmp_path)), tmp_path / "out")
+
+
+# --- quantized ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def quantized(glue_data, tiny_checkpoint, tmp_path_factory):
+    """A benchmark whose best runs were quantized."""
+    out = tmp_path_factory.mktemp("quantized") / "out"
+    tasks = ("mnli", "mnli-mm")
+    settings = quick(glue_data, tiny_checkpoint, tasks=tasks, seeds=(1, 2), max_bytes=400_000)
+    return out, glue(settings, out, name="tiny")
+
+
+def test_the_quantized_file_itself_is_judged(quantized, glue_data):
+    from bert_mobile.evaluate.task import evaluate_on_task
+
+    out, record = quantized
+    found = record["tasks"]["mnli"]["quantized"]
+    assert found["seed"] == record["tasks"]["mnli"]["best_seed"]
+    assert found["bytes"] <= 400_000
+    folder = out / "runs" / "mnli" / f"lr-0.002-seed-{found['seed']}-quantized"
+    for name in ("mnli", "mnli-mm"):
+        [again] = evaluate_on_task([str(folder)], name, glue_data)
+        assert again.figures == record["tasks"][name]["quantized"]["figures"]
+    entries = [each for each in record["runs"] if "quantized" in each]
+    assert [each["seed"] for each in entries] == [found["seed"]]
+
+
+def test_both_rows_are_in_the_table(quantized):
+    out, record = quantized
+    names = [line.split("|")[1].strip() for line in (out / "table.md").read_text().splitlines()
+             if line.startswith("| **tiny**")]  # fmt: skip
+    megabytes = record["tasks"]["mnli"]["quantized"]["bytes"] / 1e6
+    assert names == ["**tiny**", f"**tiny**, {megabytes:.1f} MB"]
+
+
+def test_calibration_is_the_task_s_own_text(quantized):
+    out, _ = quantized
+    lines = (out / "runs" / "mnli" / "calibration.txt").read_text().splitlines()
+    assert all(line.count("\t") == 1 for line in lines)

@@ -16,14 +16,13 @@ import torch
 from bert_mobile import __version__
 from bert_mobile.checkpoint import PROVENANCE, WEIGHTS, read_weights
 from bert_mobile.errors import InputError
-from bert_mobile.evaluate.asked import Answers, Subject, ask_task, judge
+from bert_mobile.evaluate.asked import Answers, Subject, ask_task, judge, open_subject
 from bert_mobile.evaluate.glue.plan import Plan, Planned, Run, test_split
 from bert_mobile.evaluate.glue.record import FAILED, FINISHED, Entry, Record, summary
 from bert_mobile.evaluate.glue.settings import START, GlueSettings
 from bert_mobile.files import atomic_file, read_json
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForTask
-from bert_mobile.runtime.sessions import open_session
 from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tasks.reading import Split
 from bert_mobile.train import state
@@ -201,7 +200,7 @@ class Worker:
         write_calibration(texts, planned.train)
         beside = quantized_place(folder)
         report = quantize(folder, beside, max_bytes=most, calibration=texts)
-        subject = in_onnx(beside)
+        subject = open_subject(beside)
         answers = judge(subject, ask_task(planned.task, self.settings.data, planned.dev.name))
         entry["quantized"] = {
             "max_bytes": most,
@@ -259,14 +258,6 @@ def in_torch(folder: Path, precision: str) -> Subject:
     return Subject(folder.name, folder, config, TextEncoder(folder, config), session)
 
 
-def in_onnx(folder: Path, name: str = "", *, threads: int | None = None) -> Subject:
-    """Open any model of a task as it is run on a phone."""
-    config = BertConfig.read(folder)
-    encoder = TextEncoder(folder, config)
-    session = open_session(folder, config, threads=threads)
-    return Subject(name or folder.name, folder, config, encoder, session)
-
-
 def delete_weights(folder: Path) -> None:
     """Delete what is heavy in the folder of a run; its record stays."""
     (folder / WEIGHTS).unlink(missing_ok=True)
@@ -322,7 +313,7 @@ def _found(split: Split, answers: Answers) -> Entry:
     return {
         "dev": split.describe(),
         "dev_split": split.name,
-        "dev_parts": parts(split, len(answers.truth)),
+        "dev_parts": parts(split, len(answers.judged.examples)),
         "figures": answers.figures,
         **groups,
     }
