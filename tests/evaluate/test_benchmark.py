@@ -15,20 +15,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from bert_mobile.cli import main
 from bert_mobile.errors import ArtifactError, RunError
 from bert_mobile.evaluate import benchmark as subject
-from bert_mobile.evaluate import contestants
+from bert_mobile.evaluate import contestants, turns
 from bert_mobile.evaluate.benchmark import benchmark_recipe, flop_per_token, matrix_product_peak
 from bert_mobile.evaluate.contestants import (
-    OURS,
-    TRAINER,
     Course,
-    Round,
-    Stopwatch,
     endless,
     huggingface_inputs,
     run_ours,
     run_trainer,
     their_model,
 )
+from bert_mobile.evaluate.turns import OURS, TRAINER, Round, Stopwatch
 from bert_mobile.model.config import BertConfig
 from bert_mobile.train.devices import World
 from bert_mobile.train.objective import NO_TARGET
@@ -163,7 +160,7 @@ def test_both_run_the_same_course(recipe):
 def test_the_stopwatch_times_nothing_but_the_timed_steps(recipe, monkeypatch):
     course = Course(recipe, rounds=2, steps=3, settling=2, warm_up=4)
     clock = iter([10.0, 16.0, 100.0, 103.0])
-    monkeypatch.setattr(contestants.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(turns.time, "perf_counter", lambda: next(clock))
     scribe = Scribe()
     watch = Stopwatch(course, scribe, CPU)
     for step in range(1, course.length + 1):
@@ -269,7 +266,7 @@ def stage(monkeypatch):
 
     def stage(recipe, *players):
         ORDER.clear()
-        monkeypatch.setattr(subject, "_contestants", lambda *_: nullcontext(list(players)))
+        monkeypatch.setattr(subject, "started", lambda *_: nullcontext(list(players)))
         card = subject.CostCard("d", "p", "v", 32, 4, 5, 2.0, 800.0, {})
         return subject.benchmark(Course(recipe, 3, 1, 0, 1), card)
 

@@ -1,8 +1,8 @@
-"""Commands that measure speed: bench corpus and bench pretrain."""
+"""Commands that measure speed: bench corpus, bench pretrain, bench finetune."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -149,3 +149,63 @@ def _results(report: "BenchmarkReport") -> str:
         for each in report.results
     ]
     return table(rows, heads)
+
+
+@bench.command(
+    "finetune",
+    epilog=example("bert-mobile bench finetune --data glue_data --task sst2 --examples 4096"),
+)
+@click.option("--data", required=True, metavar="DIR|hub", help="Folder of the task's data.")
+@click.option("--task", default="sst2", show_default=True, metavar="NAME")
+@click.option(
+    "--model", default="default", show_default="the embedded model", metavar="M",
+    help="What to start from: a folder, or a repository on the Hub.",
+)  # fmt: skip
+@click.option(
+    "--examples", default=4096, show_default=True, type=click.IntRange(min=1), metavar="N",
+    help="Of the train set, the first N: an epoch.",
+)  # fmt: skip
+@click.option(
+    "--rounds", default=3, show_default=True, type=click.IntRange(min=1), metavar="N",
+    help="Turns that each has, an epoch each.",
+)  # fmt: skip
+@click.option(
+    "--batch-size", default=32, show_default=True, type=click.IntRange(min=1), metavar="N"
+)
+@click.option("--learning-rate", default=5e-5, show_default=True, type=float)
+@click.option(
+    "--padded-to", default=128, show_default=True, type=click.IntRange(min=8), metavar="N",
+    help="Tokens of each of the Trainer's sequences, and the most that any has.",
+)  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["auto", "bf16", "fp16", "fp32"]), default="auto",
+    show_default=True,
+)  # fmt: skip
+@click.option("--no-transformers", is_flag=True, help="Measure bert-mobile only.")
+@as_json
+def finetune(as_json: bool, no_transformers: bool, data: str, task: str, **options: Any) -> None:
+    """Examples a second of fine-tuning, beside the transformers Trainer with its usual padding.
+
+    Both train the same network from the same weights on the same examples, each in a process of its
+    own, in turns, and both are judged on the dev set. The last line is JSON.
+    """
+    from bert_mobile.evaluate.finetune_speed import benchmark_finetuning, finetune_course
+
+    course = finetune_course(task, data, **options)
+    report = benchmark_finetuning(course, with_transformers=not no_transformers)
+    if not as_json:
+        metrics = list(report.results[0].figures)
+        heads = ("", "examples/s", "slowest", "fastest", *metrics, "ours is")
+        rows = [
+            (
+                each.name,
+                *(round(x, 1) for x in (each.examples_per_second, each.slowest, each.fastest)),
+                *(f"{each.figures[name]:.3f}" for name in metrics),
+                f"{report.ratios[each.name]:.2f} ×" if each.name in report.ratios else "",
+            )
+            for each in report.results
+        ]
+        click.echo(table(rows, heads))
+        for note in report.notes:
+            click.echo(f"note: {note}", err=True)
+    show(report.to_json())

@@ -14,33 +14,28 @@ sheet's but the best that a large matrix product reaches on this very device.
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bert_mobile.errors import BertMobileError, InputError, RunError
-from bert_mobile.evaluate.contestants import (
-    COMPILED_TRAINER,
+from bert_mobile.errors import InputError
+from bert_mobile.evaluate.contestants import COMPILED_TRAINER, Course, compete, endless
+from bert_mobile.evaluate.turns import (
     OURS,
     TRAINER,
-    Course,
+    Contestant,
     Round,
-    compete,
-    endless,
+    started,
+    take_turns,
     this_device,
 )
 from bert_mobile.examples import Corpus, PairSampler
 from bert_mobile.model.config import BertConfig
-from bert_mobile.progress import Progress, progress
 from bert_mobile.train.devices import computing_type, hardware
 from bert_mobile.train.feed import AHEAD, FOR_A_GPU
 from bert_mobile.train.recipe import Phase, Recipe, read_recipe
@@ -183,7 +178,7 @@ def cost_card(recipe: Recipe) -> CostCard:
         asked_per_sequence=sampler.most_asked,
         flop_per_token=flop_per_token(config, phase.sequence_length, sampler.most_asked),
         peak_flop_per_second=matrix_product_peak(device, computed_in),
-        versions={"python": platform.python_version(), **_versions()},
+        versions={"python": platform.python_version(), **versions()},
     )
 
 
@@ -244,83 +239,9 @@ def benchmark(course: Course, card: CostCard, *, with_transformers: bool = True)
         notes.append(f"no comparison: {absent[0]} is not installed; pip install {absent[0]}")
     elif with_transformers:
         names += [TRAINER, COMPILED_TRAINER] if this_device().type == "cuda" else [TRAINER]
-    with (
-        _contestants(names, course) as started,
-        progress("bench", len(names) * course.length, "steps") as bar,
-    ):
-        contestants = started
-        for turn in range(-1, course.rounds):  # -1 is the warm-up
-            for each in contestants if turn % 2 == 0 else contestants[::-1]:
-                try:
-                    each.run(bar)
-                except BertMobileError as error:
-                    if each.name == OURS:
-                        raise
-                    notes.append(f"{each.name} is left out: {error.message}")
-            contestants = [each for each in contestants if not each.is_lost]
+    with started(names, course, compete) as there:
+        contestants = take_turns(there, course, notes)
     return _judged(contestants, card, notes)
-
-
-class _Contestant:
-    """One contestant's process, seen from the first process."""
-
-    def __init__(self, name: str, process: SpawnProcess, connection: Connection) -> None:
-        self.name, self.process = name, process
-        self.first_loss = 0.0
-        self.rounds: list[Round] = []
-        self.is_lost = False
-        self._connection = connection
-        self._is_waiting = False
-
-    def run(self, bar: Progress) -> None:
-        """Let it run one round, or warm up. Raises what it was lost by."""
-        self.is_lost = True
-        if self._is_waiting:
-            self._connection.send("go")
-        while True:
-            kind, value = self._received()
-            if kind == "error":
-                raise value
-            if kind == "step":
-                bar.advance(1, self.name)
-            elif kind == "ready":
-                self.first_loss = value
-            else:
-                break
-        if value is not None:
-            self.rounds.append(value)
-        self._is_waiting, self.is_lost = True, False
-
-    def _received(self) -> tuple[str, Any]:
-        try:
-            received: tuple[str, Any] = self._connection.recv()
-        except EOFError:
-            self.process.join()
-            raise RunError(
-                f"the process of {self.name} ended with status {self.process.exitcode}",
-                hint="its last words are above; try a smaller --batch-size",
-            ) from None
-        return received
-
-
-@contextmanager
-def _contestants(names: Sequence[str], course: Course) -> Iterator[list[_Contestant]]:
-    """Start a process for each name; end them all afterwards."""
-    spawning = get_context("spawn")  # CUDA and OpenMP do not survive a fork
-    started = []
-    try:
-        for name in names:
-            here, there = spawning.Pipe()
-            process = spawning.Process(target=compete, args=(name, course, there))
-            process.start()
-            there.close()
-            started.append(_Contestant(name, process, here))
-        yield started
-    finally:
-        for each in started:
-            each.process.terminate()
-        for each in started:
-            each.process.join()
 
 
 def _differences(recipe: Recipe) -> list[str]:
@@ -335,9 +256,7 @@ def _differences(recipe: Recipe) -> list[str]:
     )
 
 
-def _judged(
-    contestants: Sequence[_Contestant], card: CostCard, notes: list[str]
-) -> BenchmarkReport:
+def _judged(contestants: Sequence[Contestant], card: CostCard, notes: list[str]) -> BenchmarkReport:
     results = [_result(each, card) for each in contestants]
     ours, *others = results
     apart = [abs(each.first_loss - ours.first_loss) for each in others]
@@ -352,7 +271,7 @@ def _judged(
     )
 
 
-def _result(contestant: _Contestant, card: CostCard) -> Result:
+def _result(contestant: Contestant, card: CostCard) -> Result:
     rounds = contestant.rounds
     speeds = [each.tokens_per_second for each in rounds]
     speed = statistics.median(speeds)
@@ -370,7 +289,8 @@ def _result(contestant: _Contestant, card: CostCard) -> Result:
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of what is compared."""
     found = {"torch": str(torch.__version__)}
     for name in ("transformers", "accelerate"):
         try:

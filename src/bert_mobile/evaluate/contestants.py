@@ -1,27 +1,17 @@
-"""The contestants of `bench pretrain`: our loop and the `transformers` Trainer, a process each.
+"""The contestants of `bench pretrain`: our loop and the `transformers` Trainer (see `turns`)."""
 
-Each lives in a process of its own, because how its memory is held (`hold_memory`), its compiled
-kernels and its threads are the process's. All follow the same course: warm up, then for every
-round wait for their turn, take some steps that nobody times (a feed that made batches ahead while
-it waited has used them up by then), then the timed ones. A GPU is waited for where the clock is
-read and nowhere else.
-"""
-
-import contextlib
-import signal
-import sys
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bert_mobile.errors import BertMobileError, RunError
+from bert_mobile.errors import RunError
+from bert_mobile.evaluate.turns import NEVER, OURS, Referee, Stopwatch, reporting
 from bert_mobile.model.names import TIED
 from bert_mobile.train.devices import World, computing_type, hold_memory
 from bert_mobile.train.feed import pair_feed
@@ -33,10 +23,7 @@ from bert_mobile.train.recipe import Recipe
 from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
 
-OURS, TRAINER, COMPILED_TRAINER = "bert-mobile", "transformers", "transformers, compiled"
-
-NEVER = 2**31 - 1
-"""Steps between two judgements or checkpoints of a run that has none."""
+COMPILED_TRAINER = "transformers, compiled"
 
 
 @dataclass(frozen=True)
@@ -59,110 +46,16 @@ class Course:
         return self.warm_up + self.rounds * (self.settling + self.steps)
 
 
-@dataclass(frozen=True)
-class Round:
-    """What one contestant did in one round."""
-
-    tokens: int
-    """Real ones: padding is not counted."""
-    seconds: float
-    waited: float | None
-    """Seconds that the network waited for data; None where that is not measured."""
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Speed of the round."""
-        return self.tokens / self.seconds
-
-
-class Referee(Protocol):
-    """Whom a contestant reports to."""
-
-    def ready(self, first_loss: float) -> None:
-        """Take the loss of the first batch, without dropout; return when the course may begin."""
-
-    def stepped(self) -> None:
-        """Take note of a step."""
-
-    def turn(self, finished: Round | None) -> None:
-        """Take the round that ended, if any; return when the next one may begin."""
-
-
-class DistantReferee:
-    """A referee in the process at the other end of a pipe; messages are (kind, value)."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def ready(self, first_loss: float) -> None:
-        """Report the loss of the first batch."""
-        self._connection.send(("ready", first_loss))
-
-    def stepped(self) -> None:
-        """Report a step."""
-        self._connection.send(("step", None))
-
-    def turn(self, finished: Round | None) -> None:
-        """Report a round, or the end of the warm-up, and wait."""
-        self._connection.send(("turn", finished))
-        self._connection.recv()
-
-
-class Stopwatch:
-    """Follows a contestant's steps: waits at the ends of rounds, times what is to be timed."""
-
-    def __init__(self, course: Course, referee: Referee, device: torch.device) -> None:
-        self._course, self._referee, self._device = course, referee, device
-        self._taken = 0
-        self._began = (0.0, 0, 0.0)
-
-    def stepped(self, tokens: int, waited: float | None) -> None:
-        """Note a step: real tokens so far, and seconds waited for data so far."""
-        course = self._course
-        self._taken += 1
-        self._referee.stepped()
-        done, place = divmod(self._taken - course.warm_up, course.settling + course.steps)
-        if done < 0:
-            return
-        if place == 0:
-            self._referee.turn(self._round(tokens, waited) if done else None)
-        if place == course.settling and done < course.rounds:
-            self._began = (self._now(), tokens, waited or 0.0)
-
-    def _round(self, tokens: int, waited: float | None) -> Round:
-        then, before, waited_before = self._began
-        idle = None if waited is None else waited - waited_before
-        return Round(tokens - before, self._now() - then, idle)
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
-
-
 def compete(name: str, course: Course, connection: Connection) -> None:
     """Run the course as the contestant of that name: what a process of its own is started with."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends this one
-    referee = DistantReferee(connection)
-    world = World(0, 1, this_device())
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # the Trainer prints its metrics
-            if name == OURS:
-                run_ours(course, referee, world)
-            else:
-                run_trainer(course, referee, world, compiled=name == COMPILED_TRAINER)
-    except BertMobileError as error:
-        connection.send(("error", error))
-    except torch.OutOfMemoryError:
-        hint = "choose a smaller --batch-size"
-        connection.send(("error", RunError("the GPU's memory is too small", hint=hint)))
-    except (BrokenPipeError, EOFError):  # the first process has gone away
-        sys.exit(1)
 
+    def run(referee: Referee, world: World) -> None:
+        if name == OURS:
+            run_ours(course, referee, world)
+        else:
+            run_trainer(course, referee, world, compiled=name == COMPILED_TRAINER)
 
-def this_device() -> torch.device:
-    """Return the device that everything is measured on."""
-    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    reporting(connection, run)
 
 
 def run_ours(course: Course, referee: Referee, world: World) -> None:
