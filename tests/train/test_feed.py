@@ -96,6 +96,19 @@ def test_a_lost_worker_is_named(sampler):
         feed_of_the_dead()
 
 
+def test_a_worker_that_is_lost_without_a_word_is_named(sampler):
+    with pair_feed(sampler, 0, ALONE, workers=1) as feed:
+        made, feed._batches = feed._batches, broken_pipe()
+        with pytest.raises(RunError, match="a process that makes batches is lost: EOFError"):
+            feed.next()
+        feed._batches = made
+
+
+def broken_pipe():
+    raise EOFError
+    yield
+
+
 def test_a_closed_feed_gives_nothing(sampler):
     with pytest.raises(ValueError, match="not open"):
         pair_feed(sampler, 0, ALONE).next()

@@ -197,8 +197,9 @@ def fixed_shape(batch: Batch, sequence_length: int, slots: int) -> PairMicroBatc
 
 
 def _lost(error: BaseException) -> RunError:
+    said = str(error) or type(error).__name__  # EOFError has nothing to say
     return RunError(
-        f"a process that makes batches is lost: {str(error).splitlines()[0]}",
+        f"a process that makes batches is lost: {said.splitlines()[0]}",
         hint="go on with the same command and --resume auto",
     )
 
