@@ -23,8 +23,8 @@ GLUE: tuple[str, ...] = tuple(row.name for row in GLUE_ROWS)
 
 OTHER_NAMES = {
     "sst-2": "sst2", "sts-b": "stsb", "mnli-m": "mnli", "squad1": "squad", "squad_v2": "squad2",
-    "ner": "conll2003", "conll": "conll2003", "pos": "ewt-pos", "clinc": "clinc150",
-    "banking": "banking77", "diagnostic": "ax",
+    "ner": "conll2003", "conll": "conll2003", "pos": "ewt-pos", "udpos": "ewt-pos",
+    "clinc": "clinc150", "banking": "banking77", "diagnostic": "ax",
 }  # fmt: skip
 """What some tasks are also called."""
 

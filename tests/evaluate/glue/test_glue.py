@@ -93,6 +93,13 @@ def test_only_the_best_weights_of_each_task_are_kept(finished):
     )
 
 
+@pytest.mark.parametrize("keep", ["all", "none"])
+def test_weights_are_kept_as_asked(options, tmp_path, keep):
+    glue(options(seeds=(1, 2), epochs=1), tmp_path / "out", keep=keep)
+    left = list((tmp_path / "out").rglob("model.safetensors"))
+    assert len(left) == {"all": 2, "none": 0}[keep]
+
+
 def test_the_page_has_the_card_and_our_row(finished):
     out, record = finished
     page = (out / "table.md").read_text()

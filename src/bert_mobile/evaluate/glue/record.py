@@ -207,8 +207,10 @@ def followers_of(entries: Sequence[Entry]) -> Iterator[str]:
 
 def notes(plan: Plan) -> list[str]:
     """Return what must be said of the tasks of a plan."""
-    absent = [f"not there: {', '.join(plan.absent)}"] if plan.absent else []
-    return absent + [f"{each.task.name}: {each.task.note}" for each in plan.tasks if each.task.note]
+    said = [f"not there: {', '.join(plan.absent)}"] if plan.absent else []
+    if not plan.settings.tasks:
+        said.append("wnli: left out, as in the card; its majority is what most papers answer")
+    return said + [f"{each.task.name}: {each.task.note}" for each in plan.tasks if each.task.note]
 
 
 def key_of(entry: Entry) -> tuple[str, float, int]:

@@ -15,7 +15,7 @@ import torch
 
 from bert_mobile import __version__
 from bert_mobile.checkpoint import PROVENANCE, WEIGHTS, read_weights
-from bert_mobile.errors import InputError
+from bert_mobile.errors import InputError, RunError
 from bert_mobile.evaluate.asked import Answers, Subject, ask_task, judge, open_subject
 from bert_mobile.evaluate.glue.plan import Plan, Planned, Run, test_split
 from bert_mobile.evaluate.glue.record import FAILED, FINISHED, Entry, Record, summary
@@ -27,7 +27,8 @@ from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tasks.reading import Split
 from bert_mobile.train import state
 from bert_mobile.train.devices import hardware
-from bert_mobile.train.finetune import Data, finetune
+from bert_mobile.train.finetune import Data, FinetuneSettings, finetune
+from bert_mobile.train.finetune.prepared import Prepared, prepare
 from bert_mobile.train.finetune.session import TorchSession
 from bert_mobile.train.loop import DivergedError
 from bert_mobile.train.sitting import Sitting
@@ -55,6 +56,7 @@ class Worker:
     keep: str = KEEP_BEST
     ends: float | None = None
     """When the sitting ends, as `time.monotonic` tells; None: when all is done."""
+    _last: tuple[tuple[str, str], Prepared] | None = None
 
     @property
     def settings(self) -> GlueSettings:
@@ -111,7 +113,6 @@ class Worker:
         row = planned.task
         model, started_from = self._start(run)
         settings = self.settings.finetuning(row, run.learning_rate, run.seed, model)
-        data = Data(planned.train, planned.dev, planned.labels or None, row.metrics, row.name)
         common = {
             "task": run.task,
             "learning_rate": run.learning_rate,
@@ -127,11 +128,17 @@ class Worker:
         folder = self.out / run.place
         try:
             report = finetune(
-                settings, folder, resume=True, sitting=Sitting(minutes=minutes), data=data
+                settings,
+                folder,
+                resume=True,
+                sitting=Sitting(minutes=minutes),
+                prepared=self._prepared(planned, settings),
             )
         except DivergedError as error:
             shutil.rmtree(folder / state.CHECKPOINTS, ignore_errors=True)
             return {**common, "status": FAILED, "error": error.message}
+        except RunError as error:
+            raise RunError(error.message, hint="go on with the same command") from error
         if not report.complete:
             raise OutOfTime
         facts = read_json(folder / PROVENANCE, "a provenance record")["data"]
@@ -148,6 +155,15 @@ class Worker:
             **{name: facts[name] for name in ("train_sha256", "dev_sha256")},
             "followers": {},
         }
+
+    def _prepared(self, planned: Planned, settings: FinetuneSettings) -> Prepared:
+        """Return the data of a task, read and encoded once for all its runs from one model."""
+        key = planned.task.name, settings.model
+        if self._last is None or self._last[0] != key:
+            row, self._last = planned.task, None
+            data = Data(planned.train, planned.dev, planned.labels or None, row.metrics, row.name)
+            self._last = key, prepare(settings, data)
+        return self._last[1]
 
     def _start(self, run: Run) -> tuple[str, str | None]:
         """Return the model that a run starts from, and the task whose model that is, if any."""

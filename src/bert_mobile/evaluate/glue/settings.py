@@ -67,6 +67,11 @@ class GlueSettings:
             )
         for each in rows:
             self.finetuning(each, self.learning_rates[0], self.seeds[0], self.model)
+        if self.quantize_each and self.max_bytes is None:
+            raise InputError(
+                "--quantize-each is given without --max-bytes, expected a number of bytes",
+                hint="--max-bytes 25_000_000",
+            )
         if self.from_mnli and START not in {row.name for row in rows}:
             raise InputError(
                 f"--from-mnli needs {START} among the tasks, which are {', '.join(self.tasks)}",

@@ -14,7 +14,7 @@ from bert_mobile.files import held, read_json, refuse_foreign_folder, write_json
 from bert_mobile.train import state
 from bert_mobile.train.devices import World, hardware, joined_world, local_processes
 from bert_mobile.train.emissions import Meter
-from bert_mobile.train.finetune.prepared import Data, prepare
+from bert_mobile.train.finetune.prepared import Data, Prepared, prepare
 from bert_mobile.train.finetune.run import Finetuning
 from bert_mobile.train.finetune.settings import FinetuneSettings
 from bert_mobile.train.loop import train
@@ -68,14 +68,16 @@ def finetune(
     resume: bool = False,
     sitting: Sitting | None = None,
     data: Data | None = None,
+    prepared: Prepared | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> FinetuneReport:
     """Fine-tune, or go on with it, and leave a checkpoint that transformers reads in `out`.
 
-    `data` takes the place of the settings' files. `resume` is whether to go on from the last good
-    checkpoint in `out`, if there is one; of a run that is over, its report is returned. `tell` is
-    given what was guessed, before training starts. Under `torchrun`, every process calls this, and
-    the first one writes.
+    `data` takes the place of the settings' files; `prepared`, what `prepare` made of both for a run
+    of another seed or learning rate, spares reading them again. `resume` is whether to go on from
+    the last good checkpoint in `out`, if there is one; of a run that is over, its report is
+    returned. `tell` is given what was guessed, before training starts. Under `torchrun`, every
+    process calls this, and the first one writes.
 
     Raises `InputError` where settings, model and data do not fit together, an example cannot be
     learned from, or `out` holds a run already; `RunError` where the run cannot go on.
@@ -83,7 +85,7 @@ def finetune(
     inputs = [Path(p) for p in (settings.model, settings.teacher) if p and Path(p).is_dir()]
     refuse_foreign_folder(out, _is_run, inputs=inputs)
     _refuse_other_run(settings, out, resume=resume)
-    prepared = prepare(settings, data)
+    prepared = prepared or prepare(settings, data)
     for line in prepared.told if tell else ():
         tell(line)  # type: ignore[misc]
     with joined_world() as world:
