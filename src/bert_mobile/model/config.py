@@ -1,6 +1,5 @@
 """The shape of a BERT and what its head answers, as `config.json` states them."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ REGRESSION = "regression"
 
 _OURS = "bert-mobile"  # our key in config.json's task_specific_params
 _TASK_FIELDS = ("architecture", "labels", "problem_type", "max_length", "no_answer_threshold")
+_LARGEST_THRESHOLD = 1e6
 _SHORTEST = 8  # tokens: less holds no question beside its context
 
 # What a config.json may say of features that we do not have; anything else is another network.
@@ -100,10 +100,10 @@ class BertConfig:
                 hint="correct config.json",
             )
         check_labels(self.labels, wanted=self.architecture in (SEQUENCES, TOKENS))
-        accepted: set[str | None] = {None}
+        accepted: tuple[str | None, ...] = (None,)
         if self.architecture == SEQUENCES:
-            several = {SINGLE_LABEL} if len(self.labels) > 1 else set()
-            accepted = accepted | several | {MULTI_LABEL, REGRESSION}
+            one = (SINGLE_LABEL,) if len(self.labels) > 1 else ()
+            accepted = (None, MULTI_LABEL, REGRESSION, *one)
         length, longest = self.max_length, self.max_position_embeddings
         threshold = self.no_answer_threshold
         _expect(
@@ -115,10 +115,9 @@ class BertConfig:
             length is None or (type(length) is int and _SHORTEST <= length <= longest),
             f"max_length is {length!r}, expected {_SHORTEST} to {longest}, the positions it has",
         )
-        finite = type(threshold) in (int, float) and math.isfinite(threshold or 0)
         _expect(
-            threshold is None or (finite and self.architecture == ANSWERS),
-            f"no_answer_threshold is {threshold!r}, expected a finite number, of a {ANSWERS} only",
+            threshold is None or (_is_number(threshold) and self.architecture == ANSWERS),
+            f"no_answer_threshold is {threshold!r}, expected a number of nats, in a {ANSWERS} only",
         )
 
     @property
@@ -236,6 +235,9 @@ def _expect(holds: bool, message: str) -> None:
         raise ArtifactError(message, hint="correct config.json or the settings of the fine-tuning")
 
 
-def _one_of(values: set[str | None]) -> str:
-    names = sorted(str(value) for value in values - {None})
-    return ", ".join([*names, "or nothing"]) if names else "nothing"
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) <= _LARGEST_THRESHOLD
+
+
+def _one_of(values: tuple[str | None, ...]) -> str:
+    return ", ".join([*(value for value in values if value), "or nothing"])

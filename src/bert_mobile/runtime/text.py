@@ -156,15 +156,15 @@ class TextEncoder:
             asked = asked[: room // 2]
         encoding = self._one(context, "the context")
         words = split_words(encoding)
+        offsets: Spans = encoding.offsets  # a new list at each call
         width = room - len(asked)
         overlap = default_stride(width) if stride is None else stride
         windows = []
         for start in window_starts(len(words.ids), width, overlap):
             part = slice(start, start + width)
             tokens = self.framed(asked, words.ids[part])
-            spans: Spans = encoding.offsets[part]
             around = [words.spans[number] for number in words.numbers[part]]
-            windows.append(Window(tokens, len(asked) + 2, spans, around))
+            windows.append(Window(tokens, len(asked) + 2, offsets[part], around))
         return windows
 
     def first_piece(self, text: str) -> int | None:
