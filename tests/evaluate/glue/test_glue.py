@@ -187,6 +187,8 @@ def test_records_of_other_models_stand_beside(finished, options, untrained, tmp_
     glue(options(), tmp_path / "out", name="other", beside=[out / "record.json"])
     page = (tmp_path / "out" / "table.md").read_text()
     assert "| **tiny** |" in page
+    with pytest.raises(InputError, match="is of tiny as well"):
+        glue(options(), tmp_path / "other", name="tiny", beside=[out / "record.json"])
 
 
 # --- what it refuses ----------------------------------------------------------------------------
@@ -233,14 +235,15 @@ def test_the_quantized_file_itself_is_judged(quantized, glue_data):
 
     out, record = quantized
     found = record["tasks"]["mnli"]["quantized"]
-    assert found["seed"] == record["tasks"]["mnli"]["best_seed"]
+    [seed] = found["seeds"]
+    assert seed == record["tasks"]["mnli"]["best_seed"]
     assert found["bytes"] <= 400_000
-    folder = out / "runs" / "mnli" / f"lr-0.002-seed-{found['seed']}-quantized"
+    folder = out / "runs" / "mnli" / f"lr-0.002-seed-{seed}-quantized"
     for name in ("mnli", "mnli-mm"):
         [again] = evaluate_on_task([str(folder)], name, glue_data)
         assert again.figures == record["tasks"][name]["quantized"]["figures"]
     entries = [each for each in record["runs"] if "quantized" in each]
-    assert [each["seed"] for each in entries] == [found["seed"]]
+    assert [each["seed"] for each in entries] == [seed]
 
 
 def test_both_rows_are_in_the_table(quantized):
@@ -255,3 +258,15 @@ def test_calibration_is_the_task_s_own_text(quantized):
     out, _ = quantized
     lines = (out / "runs" / "mnli" / "calibration.txt").read_text().splitlines()
     assert all(line.count("\t") == 1 for line in lines)
+
+
+def test_quantized_runs_of_all_seeds_are_summed_up(options, tmp_path):
+    settings = options(seeds=(1, 2), epochs=1, max_bytes=400_000, quantize_each=True)
+    record = glue(settings, tmp_path / "out", name="tiny")
+    each = [run["quantized"]["figures"]["accuracy"] for run in record["runs"]]
+    found = record["tasks"]["cola"]["quantized"]
+    assert found["seeds"] == [1, 2]
+    assert found["figures"]["accuracy"] == pytest.approx(sum(each) / 2)
+    middle = record["tasks"]["cola"]["figures"]["accuracy"]["median"]
+    assert found["float_figures"]["accuracy"] == middle
+    assert "the median of the same seeds" in (tmp_path / "out" / "table.md").read_text()

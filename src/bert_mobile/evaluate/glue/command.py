@@ -14,7 +14,7 @@ from typing import Any
 
 from bert_mobile.errors import ArtifactError
 from bert_mobile.evaluate.glue.plan import make_plan
-from bert_mobile.evaluate.glue.record import RECORD, Record, read_record
+from bert_mobile.evaluate.glue.record import RECORD, Record, read_beside, read_record
 from bert_mobile.evaluate.glue.runs import (
     KEEP_BEST,
     OutOfTime,
@@ -52,10 +52,12 @@ def glue(
     model; `RunError` where a run is interrupted. A run that diverges is noted and left.
     """
     plan = make_plan(settings)
-    others = [read_record(path) for path in beside]
+    for path in beside:
+        read_record(path)
     refuse_foreign_folder(out, _is_benchmark)
     with held(out):
         record = Record.opened(out, name, settings, _start(settings.model), command)
+        others = [read_beside(path, record.name) for path in beside]
         record.write(out, plan)
         ends = None if minutes is None else time.monotonic() + 60 * minutes
         worker = Worker(plan, out, record, keep, ends)

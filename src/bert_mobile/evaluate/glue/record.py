@@ -74,13 +74,6 @@ class Record:
 
     def write(self, out: Path, plan: Plan) -> dict[str, Any]:
         """Write `record.json`; return what it holds."""
-        names = list(dict.fromkeys(each["task"] for each in self.runs))
-        tasks = {}
-        for name in names:
-            for each in (name, *followers_of(self.of_task(name))):
-                found = summary(self.runs, name, each)
-                if found is not None:
-                    tasks[each] = found.to_json()
         value = {
             "kind": KIND,
             "name": self.name,
@@ -91,7 +84,7 @@ class Record:
             "commands": self.commands,
             "seconds": round(sum(each.get("seconds", 0.0) for each in self.runs), 1),
             "notes": notes(plan),
-            "tasks": tasks,
+            "tasks": tasks_of(self.runs),
             "runs": self.runs,
         }
         write_json(out / RECORD, value)
@@ -115,7 +108,6 @@ class Summary:
         """Return the summary as a JSON object."""
         row, first = TASKS[self.task], self.entries[0]
         about = first["followers"][self.task] if self.task != first["task"] else first
-        quantized = quantized_of(self.entries, self.best)
         found: dict[str, Any] = {
             "main_metric": row.main_metric,
             "learning_rate": self.learning_rate,
@@ -123,6 +115,7 @@ class Summary:
             "failed": self.failed,
             "split": about["dev_split"],
             "data": [first["train"], about["dev"]],
+            "examples": [first["train_examples"], about["dev_examples"]],
             "disclosed": disclosed(first, about),
             "figures": {
                 name: dict(zip(("lowest", "median", "highest"), values, strict=True))
@@ -130,15 +123,9 @@ class Summary:
             },
             "best_seed": self.best["seed"],
         }
+        quantized = quantized_of(self.entries, self.best, self.task)
         if quantized is not None:
-            run, value = quantized
-            figures = value["followers"].get(self.task) if about is not first else value["figures"]
-            found["quantized"] = {
-                "seed": run["seed"],
-                "bytes": value["bytes"],
-                "figures": figures,
-                "float_figures": figures_of(run, self.task),
-            }
+            found["quantized"] = quantized
         if about is first and "test" in self.best:
             found["test"] = self.best["test"]
         return found
@@ -184,12 +171,34 @@ def figures_of(entry: Entry, name: str) -> dict[str, float]:
     return dict(entry["followers"].get(name, {}).get("figures", {}))
 
 
-def quantized_of(entries: Sequence[Entry], best: Entry) -> tuple[Entry, dict[str, Any]] | None:
-    """Return the run whose quantized model is shown, the best one's if it has one."""
-    for each in (best, *entries):
-        if "quantized" in each:
-            return each, each["quantized"]
-    return None
+def quantized_of(entries: Sequence[Entry], best: Entry, name: str) -> dict[str, Any] | None:
+    """Return what quantizing did to the figures of a task: of all runs the median, or of one run.
+
+    All count where all were quantized; else the best one, if it was, else the first that was. The
+    figures of the same runs as float models stand beside. None where no run was quantized.
+    """
+    there = [each for each in entries if _quantized_figures(each, name)]
+    if not there:
+        return None
+    chosen = there if len(there) == len(entries) else [best if best in there else there[0]]
+    return {
+        "seeds": [each["seed"] for each in chosen],
+        "bytes": max(each["quantized"]["bytes"] for each in chosen),
+        "figures": _medians([_quantized_figures(each, name) for each in chosen]),
+        "float_figures": _medians([figures_of(each, name) for each in chosen]),
+    }
+
+
+def _quantized_figures(entry: Entry, name: str) -> dict[str, float]:
+    found = entry.get("quantized", {})
+    own = (
+        found.get("figures", {}) if name == entry["task"] else found.get("followers", {}).get(name)
+    )
+    return dict(own or {})
+
+
+def _medians(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {metric: median(each[metric] for each in figures) for metric in figures[0]}
 
 
 def disclosed(entry: Entry, about: Mapping[str, Any]) -> str:
@@ -211,6 +220,32 @@ def notes(plan: Plan) -> list[str]:
     if not plan.settings.tasks:
         said.append("wnli: left out, as in the card; its majority is what most papers answer")
     return said + [f"{each.task.name}: {each.task.note}" for each in plan.tasks if each.task.note]
+
+
+def tasks_of(runs: Sequence[Entry]) -> dict[str, Any]:
+    """Return what runs say together, by the task that was trained or asked."""
+    tasks = {}
+    for name in dict.fromkeys(each["task"] for each in runs):
+        own = [each for each in runs if each["task"] == name]
+        for asked in (name, *followers_of(own)):
+            found = summary(runs, name, asked)
+            if found is not None:
+                tasks[asked] = found.to_json()
+    return tasks
+
+
+def read_beside(path: Path, name: str) -> dict[str, Any]:
+    """Read another model's record for the table of the model of that name.
+
+    Raises `InputError` where both have one name.
+    """
+    raw = read_record(path)
+    if raw["name"] == name:
+        raise InputError(
+            f"{path} is of {name} as well, expected another model",
+            hint="give one of them a --name of its own",
+        )
+    return {**raw, "tasks": tasks_of(raw["runs"])}
 
 
 def key_of(entry: Entry) -> tuple[str, float, int]:

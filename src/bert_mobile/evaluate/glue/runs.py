@@ -330,6 +330,7 @@ def _found(split: Split, answers: Answers) -> Entry:
         "dev": split.describe(),
         "dev_split": split.name,
         "dev_parts": parts(split, len(answers.judged.examples)),
+        "dev_examples": len(answers.judged.examples),
         "figures": answers.figures,
         **groups,
     }

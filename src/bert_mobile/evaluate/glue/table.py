@@ -1,10 +1,11 @@
 """The page of a benchmark: the card's table with our rows, then every task by itself."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bert_mobile.files import atomic_file
-from bert_mobile.tasks.card_table import COLUMNS, Result, card_table
+from bert_mobile.tasks.card_table import COLUMNS, CardTable, Result, card_table
 from bert_mobile.tasks.table import TASKS
 
 TABLE = "table.md"
@@ -25,12 +26,9 @@ def _page(record: Json, beside: Sequence[Json]) -> Iterator[str]:
     yield ""
     yield _setting(record)
     yield ""
-    rows: dict[str, dict[str, Result]] = {}
-    for each in (record, *beside):
-        rows |= rows_of(each)
     yield "## Beside the published card"
     yield ""
-    yield card_table(rows).markdown()
+    yield _beside_the_card([record, *beside]).markdown()
     yield "## Every task"
     yield ""
     for each in (record, *beside):
@@ -41,34 +39,61 @@ def _page(record: Json, beside: Sequence[Json]) -> Iterator[str]:
         yield from (f"- {note}" for note in record["notes"])
 
 
-def rows_of(record: Json) -> dict[str, dict[str, Result]]:
-    """Return the rows of a record in the card's table: the float models, and the quantized."""
-    floats, quantized = {}, {}
-    most = None
-    for name in COLUMNS:
-        found = record["tasks"].get(name)
-        if found is None:
-            continue
-        said = found["disclosed"]
-        floats[name] = Result(_card_figure(name, found, "median"), found["split"], said)
-        if found.get("quantized") and found["quantized"]["figures"]:
-            value = found["quantized"]["figures"][_card_metric(name)]
-            quantized[name] = Result(value, found["split"], said)
-            most = max(most or 0, found["quantized"]["bytes"])
-    title = f"**{record['name']}**"
-    rows = {title: floats} if floats else {}
-    if most is not None:
-        rows[f"**{record['name']}**, {most / 1e6:.1f} MB"] = quantized
-    return rows
+def _beside_the_card(records: Sequence[Json]) -> CardTable:
+    """Return the card's table; what is said of a float row goes for the quantized one as well."""
+    rows: dict[str, dict[str, Result]] = {}
+    said = []
+    for each in records:
+        floats, quantized = float_row(each), quantized_row(each)
+        title = f"**{each['name']}**"
+        seeds = sorted({len(found["seeds"]) for found in each["tasks"].values()})
+        rows[title] = floats
+        said.append(f"{title}: the median of {_spelled(seeds)} seeds")
+        if quantized:
+            most, runs = _quantized_runs(each)
+            small = f"{title}, {most / 1e6:.1f} MB"
+            rows[small] = quantized
+            said.append(f"{small}: quantized, the files themselves judged; {runs}")
+    table = card_table(rows)
+    small_ones = tuple(f"{title}{mark}" for title in rows if " MB" in title for mark in (",", ":"))
+    kept = [note for note in table.notes if not note.startswith(small_ones)]
+    return replace(table, notes=(*kept[:-2], *said, *kept[-2:]))
+
+
+def float_row(record: Json) -> dict[str, Result]:
+    """Return the row of the float models: medians over the seeds."""
+    return {
+        name: Result(
+            found["figures"][_card_metric(name)]["median"], found["split"], found["disclosed"]
+        )
+        for name, found in record["tasks"].items()
+        if name in COLUMNS
+    }
+
+
+def quantized_row(record: Json) -> dict[str, Result]:
+    """Return the row of the quantized models."""
+    return {
+        name: Result(
+            found["quantized"]["figures"][_card_metric(name)], found["split"], found["disclosed"]
+        )
+        for name, found in record["tasks"].items()
+        if name in COLUMNS and "quantized" in found
+    }
+
+
+def _quantized_runs(record: Json) -> tuple[int, str]:
+    """Return the bytes of the largest quantized model, and which runs they are of."""
+    there = [found for found in record["tasks"].values() if "quantized" in found]
+    most = max(found["quantized"]["bytes"] for found in there)
+    if all(len(found["quantized"]["seeds"]) == len(found["seeds"]) for found in there):
+        return most, "the median of the same seeds"
+    return most, "of the best run of each task, whose float figures are in the last table"
 
 
 def _card_metric(name: str) -> str:
     card = TASKS[name].card
     return card.metric if card else TASKS[name].main_metric
-
-
-def _card_figure(name: str, found: Json, which: str) -> float:
-    return float(found["figures"][_card_metric(name)][which])
 
 
 def _setting(record: Json) -> str:
@@ -91,7 +116,7 @@ def _spelled(value: Any) -> str:
 def _every_task(record: Json) -> Iterator[str]:
     heads = (
         record["name"], "metric", "median", "lowest–highest", "seeds", "learning rate",
-        "quantized", "same run, float", "test", "data",
+        "quantized", "same, float", "test", "examples",
     )  # fmt: skip
     yield f"| {' | '.join(heads)} |"
     yield f"|---|---|{'--:|' * 7}---|"
@@ -122,7 +147,8 @@ def _cells(name: str, metric: str, span: Json, found: Json, *, first: bool) -> I
         yield "" if value is None else f"{100 * value:.1f}"
     value = found.get("test", {}).get("figures", {}).get(metric)
     yield "" if value is None else f"{100 * value:.1f}"
-    yield "; ".join(found["data"]) if first else ""
+    train, dev = found["examples"]
+    yield f"{train:,} train, {dev:,} {found['split']}" if first else ""
 
 
 def write_page(path: Any, text: str) -> None:
