@@ -26,7 +26,9 @@ from bert_mobile.model.config import (
     TOKENS,
     BertConfig,
 )
-from bert_mobile.runtime.sessions import Session, open_session
+from bert_mobile.progress import Progress, progress
+from bert_mobile.runtime.batches import Batch, IntArray
+from bert_mobile.runtime.sessions import FloatArray, Session, open_session
 from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tasks.metrics import figures_by_group, usual_metrics
 from bert_mobile.tasks.predictions import as_labels_of
@@ -178,7 +180,9 @@ def judge(subject: Subject, asked: Asked) -> Answers:
     encoded = read_examples(examples, asked.kind, reading)
     metrics = asked.metrics or usual_metrics(asked.kind, names, several=asked.several)
     judge = Judge(asked.kind, encoded, reading.kept, names, asked.several, metrics, subject.encoder)
-    found = judge.ask(subject.session, threshold=subject.config.no_answer_threshold)
+    with progress(f"{subject.name} on {asked.name}", len(encoded.sequences), "texts") as bar:
+        session = _Followed(subject.session, bar)
+        found = judge.ask(session, threshold=subject.config.no_answer_threshold)
     task = asked.task
     if task is not None and task.labels and asked.kind in ("classify", "pairs"):
         spoken = _spoken(subject, task.labels)
@@ -190,6 +194,24 @@ def judge(subject: Subject, asked: Asked) -> Answers:
     if task is not None and asked.groups:
         groups = figures_by_group(task, judged.truth, judged.predicted, asked.groups)
     return Answers(judge.figures_of(judged.predicted), judged, groups)
+
+
+class _Followed:
+    """A session whose batches are counted on a bar."""
+
+    def __init__(self, session: Session, bar: Progress) -> None:
+        self._session, self._bar = session, bar
+        self.outputs = session.outputs
+
+    def run(self, output: str, batch: Batch, positions: IntArray | None = None) -> FloatArray:
+        """Return one output for a batch."""
+        self._bar.advance(len(batch.ids))
+        return self._session.run(output, batch, positions)
+
+    def run_several(self, outputs: Sequence[str], batch: Batch) -> list[FloatArray]:
+        """Return several outputs for a batch."""
+        self._bar.advance(len(batch.ids))
+        return self._session.run_several(outputs, batch)
 
 
 def refuse_other_head(subject: Subject, asked: Asked) -> None:

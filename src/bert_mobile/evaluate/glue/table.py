@@ -45,10 +45,12 @@ def _beside_the_card(records: Sequence[Json]) -> CardTable:
     said = []
     for each in records:
         floats, quantized = float_row(each), quantized_row(each)
+        if not floats:
+            continue
         title = f"**{each['name']}**"
         seeds = sorted({len(found["seeds"]) for found in each["tasks"].values()})
         rows[title] = floats
-        said.append(f"{title}: the median of {_spelled(seeds)} seeds")
+        said.append(f"{title}: the median of {_spelled(seeds)} seed(s)")
         if quantized:
             most, runs = _quantized_runs(each)
             small = f"{title}, {most / 1e6:.1f} MB"
