@@ -10,7 +10,15 @@ from transformers import BertForPreTraining
 from bert_mobile.checkpoint import read_weights
 from bert_mobile.model.config import ANSWERS, TASKS, BertConfig
 from bert_mobile.quantize.graph import build_graph
-from bert_mobile.quantize.pack import Layout, PackedMatrix, pack_matrix, unpack_matrix
+from bert_mobile.quantize.interface import WORDS
+from bert_mobile.quantize.pack import (
+    Layout,
+    PackedMatrix,
+    PackedRows,
+    join_rows,
+    pack_matrix,
+    unpack_matrix,
+)
 
 OUTPUTS = ["logits", "last_hidden_state", "seq_relationship_logits"]
 
@@ -60,7 +68,7 @@ def test_chosen_positions_are_those_of_the_whole(tiny_config, tiny_weights, inpu
     np.testing.assert_allclose(chosen[0], rows[positions], atol=1e-6)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [2, 4, 8])
 def test_packed_graph_equals_the_float_graph_of_the_same_numbers(
     bits, tiny_config, tiny_weights, inputs
 ):
@@ -78,6 +86,21 @@ def test_packed_graph_equals_the_float_graph_of_the_same_numbers(
     for name, a, b in zip(OUTPUTS, ours, reference, strict=True):
         difference = np.linalg.norm(a - b) / np.linalg.norm(b)
         assert difference < 0.06, f"{name}: {difference:.2e}"
+
+
+def test_an_embedding_in_parts_answers_as_a_whole_one(tiny_config, tiny_weights, inputs):
+    """Look-up by parts is exact; the products differ by the rounding of activations alone."""
+    words = tiny_weights[WORDS]
+    parts = [words[:20], words[20:21], words[21:120], words[120:]]
+    layouts = [Layout(8, 32), Layout(8, 64), Layout(4, 32), Layout(2, 64)]
+    packed = join_rows([pack_matrix(*each) for each in zip(parts, layouts, strict=True)])
+    assert isinstance(packed, PackedRows)
+    ours = run(build_graph(tiny_config, {**tiny_weights, WORDS: packed}), OUTPUTS, inputs)
+    whole = {**tiny_weights, WORDS: unpack_matrix(packed)}
+    reference = run(build_graph(tiny_config, whole), OUTPUTS, inputs)
+    for name, a, b in zip(OUTPUTS, ours, reference, strict=True):
+        difference = np.linalg.norm(a - b) / np.linalg.norm(b)
+        assert difference < (0.01 if name == "logits" else 1e-6), f"{name}: {difference:.2e}"
 
 
 def test_a_bare_encoder_has_no_heads(tiny_config, tiny_weights, inputs):

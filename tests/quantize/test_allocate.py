@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bert_mobile.errors import ArtifactError
-from bert_mobile.quantize.allocate import allocate, least_bytes, menu, weighed
+from bert_mobile.quantize.allocate import allocate, least_bytes, lower_hull, menu, weighed
 from bert_mobile.quantize.pack import Layout
 
 
@@ -14,8 +14,12 @@ def matrix(rows, columns=128, seed=0):
     return np.random.default_rng(seed).normal(0, 1, (rows, columns)).astype(np.float32)
 
 
+def hull(name, matrix):
+    return lower_hull(menu(name, matrix, None))
+
+
 def test_a_menu_is_the_convex_hull_from_cheapest_to_best():
-    choices = menu("w", matrix(300), None)
+    choices = hull("w", matrix(300))
     assert choices[0].layout == Layout(4, 128)
     assert choices[-1].layout.bits == 8
     slopes = [(old.error - new.error) / (new.nbytes - old.nbytes) for old, new in pairwise(choices)]
@@ -31,7 +35,7 @@ def test_narrow_matrices_use_the_blocks_that_divide_them():
 
 
 def test_the_budget_is_kept_and_more_of_it_never_hurts():
-    menus = {f"w{i}": menu(f"w{i}", matrix(64 * (i + 1), seed=i), None) for i in range(4)}
+    menus = {f"w{i}": hull(f"w{i}", matrix(64 * (i + 1), seed=i)) for i in range(4)}
     errors = []
     for extra in (0, 2_000, 8_000, 20_000, 10**9):
         budget = least_bytes(menus) + extra
@@ -43,8 +47,9 @@ def test_the_budget_is_kept_and_more_of_it_never_hurts():
 
 
 def test_a_matrix_that_matters_more_is_served_first():
-    menus = {name: menu(name, matrix(64, seed=i), None) for i, name in enumerate("ab")}
-    menus["b"] = weighed(menus["b"], 1.0)
+    menus = {name: hull(name, matrix(64, seed=i)) for i, name in enumerate("ab")}
+    coarse = menus["b"][0].layout
+    menus["b"] = weighed(menus["b"], {coarse: 1.0})
     assert menus["b"][0].error == pytest.approx(1.0)
     chosen = allocate(menus, least_bytes(menus) + 64 * 64)
     assert (chosen["a"].layout.bits, chosen["b"].layout.bits) == (4, 8)
@@ -52,7 +57,29 @@ def test_a_matrix_that_matters_more_is_served_first():
 
 def test_the_matrix_with_the_larger_error_is_served_first():
     smooth = np.tile(np.linspace(-1, 1, 16, dtype=np.float32), (64, 8))  # sixteen values: no error
-    menus = {"smooth": menu("smooth", smooth, None), "rough": menu("rough", matrix(64), None)}
+    menus = {"smooth": hull("smooth", smooth), "rough": hull("rough", matrix(64))}
     chosen = allocate(menus, least_bytes(menus) + 64 * 64)
     assert chosen["rough"].layout.bits == 8
     assert chosen["smooth"].layout.bits == 4
+
+
+def test_with_text_two_bits_and_symmetric_blocks_are_on_the_menu():
+    choices = menu("w", matrix(64), np.eye(128), measured=True)
+    assert {(c.layout.bits, c.layout.symmetric) for c in choices} == {
+        (2, True),
+        (2, False),
+        (4, True),
+        (4, False),
+        (8, True),
+    }
+    assert min(choices, key=lambda choice: choice.nbytes).layout == Layout(2, 128, symmetric=True)
+
+
+def test_layouts_take_their_scale_from_the_measured_one_of_as_many_bits_or_fewer():
+    choices = menu("w", matrix(64), None, measured=True)
+    errors = {choice.layout: choice.error for choice in choices}
+    probes = {Layout(2, 64): 0.3, Layout(4, 64): 0.1}
+    losses = {choice.layout: choice.error for choice in weighed(choices, probes)}
+    for layout, loss in losses.items():
+        like = Layout(min(layout.bits, 4), 64)
+        assert loss == pytest.approx(probes[like] * errors[layout] / errors[like])

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from onnx import load_model
 
-from bert_mobile.checkpoint import read_weights
+import bert_mobile
+from bert_mobile.checkpoint import read_weights, write_checkpoint
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError, RunError
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize import dequantize, quantize, unpack_checkpoint
-from bert_mobile.quantize.report import folder_bytes
+from bert_mobile.quantize.interface import WORDS
+from bert_mobile.quantize.report import folder_bytes, parts
+from tests.conftest import document
 
 FILES = {
     "README.md",
@@ -195,3 +198,116 @@ def test_without_onnx_a_hint_says_what_to_install(tiny_checkpoint, tmp_path, mon
         quantize(tiny_checkpoint, tmp_path / "out", calibration=tiny_checkpoint / "vocab.txt")
     assert caught.value.hint == 'pip install "bert-mobile[export]"'
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def calibrated(tiny_checkpoint, tmp_path_factory):
+    """An artifact of 2, 4 and 8 bits, its report in a folder beside it, and that report."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    lines = "".join(f"{document(seed, 2)}\n" for seed in range(16))
+    (folder / "text").write_text(lines, encoding="utf-8")
+    options = {"max_bytes": 110_000, "calibration": folder / "text", "report": folder / "report"}
+    return folder, quantize(tiny_checkpoint, folder / "out", **options)
+
+
+def test_with_text_there_are_two_bits_and_it_runs(calibrated, tiny_weights):
+    folder, report = calibrated
+    assert report.bytes == folder_bytes(folder / "out") <= 110_000
+    assert {tensor.bits for tensor in report.tensors} >= {2, 4, 32}
+    model = bert_mobile.load(str(folder / "out"))
+    assert len(model.fill_mask("the old [MASK] and the state")) == 5
+    rounded = dequantize(folder / "out")
+    assert rounded.keys() == tiny_weights.keys()
+    for tensor in report.tensors:
+        weight = tiny_weights[tensor.name]
+        if tensor.block is not None:
+            error = np.linalg.norm(weight - rounded[tensor.name]) / np.linalg.norm(weight)
+            assert tensor.error == pytest.approx(error, abs=1e-6)
+            assert 0 <= tensor.clipped < 0.2
+            assert tensor.loss > 0
+
+
+def test_the_report_is_written_beside_the_folder(calibrated):
+    folder, report = calibrated
+    whole = json.loads((folder / "report" / "quantization.json").read_text())
+    assert whole == json.loads(json.dumps(report.to_json()))
+    assert {each["bits"] for each in whole["measured"]} == {2, 4}
+    assert (folder / "report" / "sensitivity.png").read_bytes().startswith(b"\x89PNG")
+    small = json.loads((folder / "out" / "quantization.json").read_text())
+    assert "measured" not in small
+    assert small["tensors"] == whole["tensors"]
+
+
+def test_parts_are_sums_over_tensors(calibrated):
+    _, report = calibrated
+    found = {part.name: part for part in parts(report)}
+    assert list(found) == ["embeddings", "layer 0", "layer 1", "heads"]
+    assert sum(part.bytes for part in found.values()) == sum(t.bytes for t in report.tensors)
+    assert 2 < found["layer 0"].bits < 8
+    layer = [t for t in report.tensors if ".layer.1." in t.name and t.loss is not None]
+    assert found["layer 1"].loss == pytest.approx(sum(t.loss for t in layer))
+
+
+def test_provenance_tells_what_was_measured_on(calibrated):
+    facts = json.loads((calibrated[0] / "out" / "provenance.json").read_text())
+    assert facts["measured_on"]["lines"] == 16
+    assert facts["measured_on"]["foreign_pieces"] < 0.5
+
+
+def test_an_embedding_in_parts_is_read_back(tiny_checkpoint, tmp_path, tiny_weights, monkeypatch):
+    monkeypatch.setattr("bert_mobile.quantize.sensitivity._FEWEST_ROWS", 100)
+    text = tmp_path / "text"
+    text.write_text("".join(f"{document(seed, 2)}\n" for seed in range(8)), encoding="utf-8")
+    report = quantize(tiny_checkpoint, tmp_path / "out", max_bytes=112_000, calibration=text)
+    rows = [tensor for tensor in report.tensors if tensor.name.startswith(WORDS)]
+    assert len(rows) == 4
+    assert len({(row.bits, row.block) for row in rows}) > 1  # so that there are parts in the file
+    rounded = dequantize(tmp_path / "out")[WORDS]
+    for row in rows:
+        start, stop = map(int, row.name.removeprefix(f"{WORDS}[").rstrip("]").split(":"))
+        weight = tiny_weights[WORDS][start:stop]
+        error = np.linalg.norm(weight - rounded[start:stop]) / np.linalg.norm(weight)
+        assert row.error == pytest.approx(error, abs=1e-6)
+
+
+def test_what_is_quantized_already_is_refused(tight, tmp_path):
+    with pytest.raises(ArtifactError, match="is quantized already, expected a float checkpoint"):
+        quantize(tight[0], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_named(
+    tiny_config, tiny_weights, tiny_tokenizer, tmp_path, value
+):
+    name = "bert.encoder.layer.1.output.dense.weight"
+    broken = {**tiny_weights, name: tiny_weights[name].copy()}
+    broken[name][3, :2] = value
+    (tmp_path / "float").mkdir()
+    write_checkpoint(tmp_path / "float", tiny_config, broken, tiny_tokenizer, {"parents": []})
+    with pytest.raises(ArtifactError, match=rf"{name} has 2 numbers that are NaN or infinite"):
+        quantize(tmp_path / "float", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_text_a_hint_tells_that_text_makes_it_smaller(tiny_checkpoint, tmp_path):
+    with pytest.raises(InputError) as caught:
+        quantize(tiny_checkpoint, tmp_path / "out", max_bytes=50_000)
+    assert caught.value.hint.endswith("with --calibration 2 bits a weight are tried as well")
+
+
+def test_an_interrupt_leaves_nothing_and_what_was_there(
+    tiny_checkpoint, tight, tmp_path, monkeypatch
+):
+    out = shutil.copytree(tight[0], tmp_path / "out")
+    before = (out / "quantization.json").read_bytes()
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bert_mobile.quantize.artifact.write_provenance", interrupted)
+    for target in (out, tmp_path / "new"):
+        with pytest.raises(KeyboardInterrupt):
+            quantize(tiny_checkpoint, target, max_bytes=130_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "quantization.json").read_bytes() == before

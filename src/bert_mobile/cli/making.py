@@ -1,5 +1,6 @@
 """Commands that make models: grow, pretrain, quantize, convert."""
 
+from dataclasses import astuple
 from pathlib import Path
 
 import click
@@ -167,26 +168,38 @@ def convert(model: str, bfloat16: bool, out: Path, as_json: bool) -> None:
 )
 @click.argument("folder", type=FOLDER, metavar="DIR")
 @click.option("--max-bytes", default=MAX_BYTES, show_default=True, type=ByteCount(), metavar="N")
-@click.option("--calibration", type=PATH, help="Text file, a sentence a line, to weigh errors by.")
+@click.option(
+    "--calibration", type=PATH, metavar="FILE",
+    help="Text, one a line (a tab parts two), that says which errors count; for 2 bits too.",
+)  # fmt: skip
+@click.option("--report", type=FOLDER, help="Folder for the whole report and its picture.")
 @click.option("--out", required=True, type=FOLDER, help="Folder to make.")
 @as_json
 def quantize(
     folder: Path,
     max_bytes: int,
     calibration: Path | None,
+    report: Path | None,
     out: Path,
     as_json: bool,
 ) -> None:
-    """Round a checkpoint's weights to 4 and 8 bits, in a folder of at most so many bytes."""
+    """Round a checkpoint's weights to 2, 4 and 8 bits, in a folder of at most so many bytes."""
     from bert_mobile.quantize import quantize as run
+    from bert_mobile.quantize.report import parts
 
-    report = run(folder, out, max_bytes=max_bytes, calibration=calibration)
+    made = run(folder, out, max_bytes=max_bytes, calibration=calibration, report=report)
     if as_json:
-        show(report.to_json())
+        show(made.to_json())
         return
     rows = [
-        (row.name, "×".join(map(str, row.shape)), row.bits, row.bytes, row.error)
-        for row in report.tensors
+        (name, "×".join(map(str, shape)), *rest)
+        for name, shape, *rest in map(astuple, made.tensors)
     ]
-    click.echo(table(rows, ("tensor", "shape", "bits", "bytes", "relative error")))
-    click.echo(f"\n{out}: {report.bytes:,} bytes of at most {max_bytes:,}")
+    heads = ("tensor", "shape", "bits", "block", "bytes", "relative error", "clipped", "loss")
+    click.echo(table(rows, heads))
+    found = parts(made)
+    rest = "other files", made.bytes - sum(part.bytes for part in found), None, None, None
+    layers = [*map(astuple, found), rest]
+    click.echo()
+    click.echo(table(layers, ("part", "bytes", "bits a weight", "relative error", "loss")))
+    click.echo(f"\n{out}: {made.bytes:,} bytes of at most {max_bytes:,}")

@@ -1,21 +1,27 @@
 """Which matrix gets how many bits, so that a byte goes where it removes the most error.
 
-Every matrix has a menu of layouts, from 4 bits in blocks of 128 up to 8 bits. All start with the
-cheapest; then the step up that removes the most squared relative error for each byte it costs is
-taken, again and again, while the bytes last. A menu holds the lower convex hull of (bytes, error)
-only, so within it each step is worth less a byte than the one before, and taking the best first is
-right (Shoham and Gersho 1988, "Efficient bit allocation for an arbitrary set of quantizers").
+Every matrix has a menu of layouts, from the coarsest up to 8 bits. All start with the cheapest;
+then the step up that removes the most loss for each byte it costs is taken, again and again, while
+the bytes last. A menu holds the lower convex hull of (bytes, loss) only, so within it each step is
+worth less a byte than the one before, and taking the best first is right (Shoham and Gersho 1988,
+"Efficient bit allocation for an arbitrary set of quantizers").
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bert_mobile.errors import ArtifactError
-from bert_mobile.quantize.pack import FloatArray, Layout, pack_matrix, relative_error
+from bert_mobile.quantize.pack import FloatArray, Layout, pack_matrix, unpack_matrix
+from bert_mobile.quantize.rounding import product_error
 
-# Blocks of 16 took 1.5 times as long in ONNX Runtime's kernel as blocks of 32, for 16 % less error;
-# they serve only matrices too narrow for anything else.
+Key = TypeVar("Key")
+"""What names a matrix."""
+
 _BLOCKS = (128, 64, 32)
 _NARROW = 16
 _SAMPLED_ROWS = 256
@@ -30,45 +36,77 @@ class Choice:
     nbytes: int
     """What the matrix then takes."""
     error: float
-    """Squared relative error, ‖W - Ŵ‖² / ‖W‖²; where text was given, of the network's outputs."""
+    """What it costs: without text ‖W - Ŵ‖² / ‖W‖²; with it, first the squared relative error of the
+    product, then the loss that it adds, in nats (see `sensitivity`)."""
 
 
-def menu(name: str, matrix: FloatArray, importance: FloatArray | None) -> list[Choice]:
-    """Return the layouts worth considering for a matrix (R, C), cheapest first.
+def layouts_of(name: str, columns: int, *, measured: bool) -> list[Layout]:
+    """Return the layouts worth considering for a matrix of so many columns.
 
-    Errors are taken on at most 256 rows, evenly spread. Raises `ArtifactError` where no block
-    divides C.
+    Without text only 4 bits with zero points and 8 bits: what 2 bits destroy, and what zero points
+    are worth, is seen in the answers only. Blocks of 16 run slower than blocks of 32 for little
+    less error, at 2 bits four times slower in ONNX Runtime 1.32; they serve only matrices too
+    narrow for anything else. Raises `ArtifactError` where no block divides the columns.
     """
-    columns = matrix.shape[1]
     blocks = [block for block in _BLOCKS if columns % block == 0] or [_NARROW]
     if columns % blocks[0]:
         raise ArtifactError(
             f"{name} has {columns} columns, expected a multiple of {_NARROW}",
             hint="only models whose widths are multiples of 16 can be quantized",
         )
-    sample = matrix[:: max(1, len(matrix) // _SAMPLED_ROWS)]
-    choices = []
-    for layout in (Layout(bits, block) for bits in (4, 8) for block in blocks):
-        error = relative_error(sample, pack_matrix(sample, layout, importance), importance)
-        choices.append(Choice(layout, layout.nbytes(matrix.shape), error**2))
-    return _lower_hull(choices)
+    if not measured:
+        return [Layout(bits, block) for bits in (4, 8) for block in blocks]
+    return [
+        Layout(bits, block, symmetric)
+        for bits in (2, 4, 8)
+        for block in blocks
+        for symmetric in ((True,) if bits == 8 else (True, False))
+    ]
 
 
-def weighed(choices: Sequence[Choice], coarsest: float) -> list[Choice]:
-    """Scale the errors of a menu so that its cheapest choice has the error `coarsest`.
+def menu(
+    name: str, matrix: FloatArray, hessian: NDArray[np.float64] | None, *, measured: bool = False
+) -> list[Choice]:
+    """Return all layouts worth considering for a matrix (R, C), with the error of each.
 
-    Errors of different matrices are then comparable by what they do to the network's outputs.
+    Errors are those of plain rounding on at most 256 rows, evenly spread; with `hessian` (C, C)
+    those of products with inputs of that covariance. Raises as `layouts_of` does.
     """
-    scale = coarsest / choices[0].error if choices[0].error else 1.0
-    return [replace(choice, error=choice.error * scale) for choice in choices]
+    sample = matrix[:: -(-len(matrix) // _SAMPLED_ROWS)]
+    weights = None if hessian is None else np.diag(hessian).astype(np.float32)
+    choices = []
+    for layout in layouts_of(name, matrix.shape[1], measured=measured):
+        rounded = unpack_matrix(pack_matrix(sample, layout, weights))
+        error = product_error(sample, rounded, hessian)
+        choices.append(Choice(layout, layout.nbytes(matrix.shape), error))
+    return choices
 
 
-def least_bytes(menus: Mapping[str, Sequence[Choice]]) -> int:
+def weighed(choices: Sequence[Choice], losses: Mapping[Layout, float]) -> list[Choice]:
+    """Turn the errors of a menu into losses, given the loss that some of its layouts caused.
+
+    Small errors of one kind add loss in proportion to their square, which `error` is. A layout is
+    scaled by the measured one of as many bits, else of the next lower bits that were measured: the
+    coarser, the less is proportion to be trusted.
+    """
+    measured = {choice.layout: choice for choice in choices if choice.layout in losses}
+    found = []
+    for choice in choices:
+        like = max(
+            (layout for layout in measured if layout.bits <= choice.layout.bits),
+            key=lambda layout: layout.bits,
+        )
+        scale = losses[like] / measured[like].error if measured[like].error else 0.0
+        found.append(replace(choice, error=choice.error * scale))
+    return found
+
+
+def least_bytes(menus: Mapping[Any, Sequence[Choice]]) -> int:
     """Return what all matrices take at the least."""
     return sum(choices[0].nbytes for choices in menus.values())
 
 
-def allocate(menus: Mapping[str, Sequence[Choice]], budget: int) -> dict[str, Choice]:
+def allocate(menus: Mapping[Key, Sequence[Choice]], budget: int) -> dict[Key, Choice]:
     """Choose one layout for every matrix, of at most `budget` bytes together.
 
     Where the budget does not even pay the cheapest layouts, those are returned.
@@ -89,7 +127,7 @@ def _worth(old: Choice, new: Choice) -> float:
     return (old.error - new.error) / (new.nbytes - old.nbytes)
 
 
-def _lower_hull(choices: list[Choice]) -> list[Choice]:
+def lower_hull(choices: Sequence[Choice]) -> list[Choice]:
     """Keep the choices on the lower convex hull of (bytes, error), cheapest first."""
     hull: list[Choice] = []
     for choice in sorted(choices, key=lambda choice: (choice.nbytes, choice.error)):

@@ -7,12 +7,15 @@ README.md                    a short card
 provenance.json              the float parent's hash and history, SHA-256 of each file above
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bert_mobile.checkpoint import (
     CARD,
+    WEIGHTS,
     ancestry,
     copy_tokenizer,
     expected_shapes,
@@ -25,17 +28,35 @@ from bert_mobile.checkpoint import (
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
 from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256, write_json
 from bert_mobile.model.config import PRETRAINING, BertConfig
-from bert_mobile.progress import progress
-from bert_mobile.quantize.allocate import Choice, allocate, least_bytes, menu, weighed
+from bert_mobile.quantize.allocate import Choice, allocate, least_bytes
 from bert_mobile.quantize.interface import QUANTIZED
-from bert_mobile.quantize.pack import FloatArray, Layout, PackedMatrix, pack_matrix, unpack_matrix
+from bert_mobile.quantize.pack import (
+    FloatArray,
+    Layout,
+    PackedMatrix,
+    PackedRows,
+    unpack_matrix,
+)
+from bert_mobile.quantize.picture import write_report
 from bert_mobile.quantize.report import (
     REPORT,
     QuantizationReport,
+    TensorReport,
     card,
+    draft_rows,
     folder_bytes,
-    tensor_report,
+    stored_rows,
 )
+from bert_mobile.quantize.sensitivity import (
+    Menus,
+    Rounder,
+    Unit,
+    blank_weights,
+    coarsest,
+    measure,
+    units_of,
+)
+from bert_mobile.quantize.text import CalibrationText, lines_of
 from bert_mobile.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
@@ -54,29 +75,42 @@ _FEW_LABELS = 32
 
 
 def quantize(
-    folder: Path, out: Path, *, max_bytes: int = 25_000_000, calibration: Path | None = None
+    folder: Path,
+    out: Path,
+    *,
+    max_bytes: int = 25_000_000,
+    calibration: Path | None = None,
+    report: Path | None = None,
 ) -> QuantizationReport:
     """Write a quantized model of at most `max_bytes` to `out`, from a float checkpoint.
 
     `max_bytes` bounds all of `out` together, tokenizer and card included, as `du -sb` counts it.
-    `calibration` is a file of text, a line each: rounding errors are then weighed by what they do
-    to the network's answers on it (see `calibrate`). Raises `InputError` where even the coarsest
-    layout is too large (it says how many bytes would do), `ArtifactError` where `folder` is no
-    whole float checkpoint or `out` holds something else, `RunError` where the disk fills up.
+    `calibration` is a file of text, a line each, a tab between the two texts of a pair: rounding
+    errors are then weighed by what they do to the network's answers on it (see `sensitivity`), and
+    2 bits are considered. `report` is a folder for the report with a picture of what was measured.
+    Raises `InputError` where even the coarsest layout is too large (it says how many bytes would
+    do), `ArtifactError` where `folder` is no whole float checkpoint, a weight is not finite or
+    `out` holds something else, `RunError` where the disk fills up.
     """
     refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
+    _refuse_quantized(folder)
     config = BertConfig.read(folder)
     weights = _useful(read_weights(folder, config), config)
-    energies, menus = _measure(folder, config, weights, calibration)
-    done: dict[tuple[str, Layout], PackedMatrix] = {}
+    _refuse_infinite(folder, weights)
+    if calibration is not None:
+        lines_of(calibration)  # which refuses what is no text before anything is done
     facts = _facts(folder, max_bytes, calibration)
+    matrices = [name for name, weight in weights.items() if _is_packed(name, weight)]
+    units = units_of(weights, matrices, cut=calibration is not None)
     with atomic_folder(out) as scratch:
-
-        def write(chosen: Mapping[str, Choice]) -> QuantizationReport:
-            packed = _packed(weights, energies, chosen, done)
-            return _write(folder, scratch, config, weights, packed, facts)
-
-        return _fit(menus, max_bytes, write)
+        writer = _Writer(folder, scratch, config, weights, facts)
+        _refuse_impossible(writer, units, max_bytes, measured=calibration is not None)
+        rounder, menus = measure(config, weights, units, load_tokenizer(folder), calibration)
+        facts["measured_on"] = menus.text
+        made = _fit(writer, rounder, menus, max_bytes)
+    if report is not None:
+        write_report(report, made)
+    return made
 
 
 def dequantize(folder: Path) -> dict[str, FloatArray]:
@@ -94,10 +128,11 @@ def dequantize(folder: Path) -> dict[str, FloatArray]:
         if name in stored:
             weights[name] = stored[name]
         elif f"{name}.codes" in stored:
-            codes, scales = stored[f"{name}.codes"], stored[f"{name}.scales"]
-            layout = Layout(codes.shape[1] * 8 // shape[1], shape[1] // scales.shape[1])
-            packed = PackedMatrix(codes, scales, stored.get(f"{name}.zero_points"), layout)
-            weights[name] = unpack_matrix(packed)
+            weights[name] = unpack_matrix(_stored_matrix(stored, name, shape[1]))
+        elif f"{name}.0.codes" in stored:
+            count = sum(key.startswith(f"{name}.") and key.endswith(".codes") for key in stored)
+            parts = (_stored_matrix(stored, f"{name}.{n}", shape[1]) for n in range(count))
+            weights[name] = unpack_matrix(PackedRows(tuple(parts)))
     if not weights:
         raise ArtifactError(
             f"{folder / QUANTIZED} holds no tensor of a BERT of the shape in config.json",
@@ -121,29 +156,63 @@ def unpack_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> Non
         write_checkpoint(scratch, config, weights, folder, facts, bfloat16=bfloat16)
 
 
-def _fit(
-    menus: Mapping[str, Sequence[Choice]],
-    max_bytes: int,
-    write: Callable[[Mapping[str, Choice]], QuantizationReport],
-) -> QuantizationReport:
-    """Write the smallest folder, which tells what is not matrices; then the best one that fits.
+def _stored_matrix(stored: Mapping[str, Any], name: str, columns: int) -> PackedMatrix:
+    """Return a packed matrix as the initializers of a model file hold it."""
+    codes, scales = stored[f"{name}.codes"], stored[f"{name}.scales"]
+    zeros = stored.get(f"{name}.zero_points")
+    bits, block = codes.shape[1] * 8 // columns, columns // scales.shape[1]
+    return PackedMatrix(codes, scales, zeros, Layout(bits, block, symmetric=zeros is None))
 
-    The files that describe the weights differ by a few bytes from one choice to the next, so what
-    was written is measured again, and the budget tightened where it was exceeded.
-    """
-    least = least_bytes(menus)
-    smallest = write(allocate(menus, least))
-    if smallest.bytes > max_bytes:
-        raise InputError(
-            f"--max-bytes is {max_bytes:,}, expected at least {smallest.bytes:,} for this model",
-            hint="allow more bytes, or train a smaller size or vocabulary",
+
+def _refuse_quantized(folder: Path) -> None:
+    if (folder / QUANTIZED).is_file() and not (folder / WEIGHTS).is_file():
+        raise ArtifactError(
+            f"{folder} is quantized already, expected a float checkpoint",
+            hint="quantize the float model that it was made from, anew",
         )
-    budget = max_bytes - (smallest.bytes - least)
-    while True:
-        report = write(allocate(menus, budget))
-        if report.bytes <= max_bytes:
-            return report
-        budget -= report.bytes - max_bytes
+
+
+def _refuse_infinite(folder: Path, weights: Mapping[str, FloatArray]) -> None:
+    for name, weight in weights.items():
+        bad = int(np.count_nonzero(~np.isfinite(weight)))
+        if bad:
+            raise ArtifactError(
+                f"{folder / WEIGHTS}: {name} has {bad:,} numbers that are NaN or infinite, "
+                "expected finite ones",
+                hint="the training diverged; quantize an earlier checkpoint",
+            )
+
+
+def _refuse_impossible(
+    writer: "_Writer", units: list[Unit], max_bytes: int, *, measured: bool
+) -> None:
+    """Raise `InputError` where not even the coarsest layouts fit, before anything is measured."""
+    least = writer.draft(coarsest(writer.weights, units, measured=measured))
+    if least <= max_bytes:
+        return
+    hint = "allow more bytes, or train a smaller size or vocabulary"
+    raise InputError(
+        f"--max-bytes is {max_bytes:,}, expected at least {least:,} for this model",
+        hint=hint if measured else f"{hint}; with --calibration 2 bits a weight are tried as well",
+    )
+
+
+def _fit(writer: "_Writer", rounder: Rounder, menus: Menus, max_bytes: int) -> QuantizationReport:
+    """Write the best folder that fits.
+
+    The files that describe the weights differ by a few bytes from one choice to the next, so drafts
+    are measured, and the budget tightened until one fits.
+    """
+    least = least_bytes(menus.choices)
+    cheapest = allocate(menus.choices, least)
+    budget = max_bytes - (writer.draft(cheapest) - least)
+    while budget > least:
+        chosen = allocate(menus.choices, budget)
+        excess = writer.draft(chosen) - max_bytes
+        if excess <= 0:
+            return writer.write(chosen, rounder, menus)
+        budget -= excess
+    return writer.write(cheapest, rounder, menus)
 
 
 def _useful(weights: Mapping[str, FloatArray], config: BertConfig) -> dict[str, FloatArray]:
@@ -163,67 +232,49 @@ def _is_packed(name: str, weight: FloatArray) -> bool:
     return name != "classifier.weight" or len(weight) > _FEW_LABELS
 
 
-def _measure(
-    folder: Path, config: BertConfig, weights: Mapping[str, FloatArray], calibration: Path | None
-) -> tuple[dict[str, FloatArray], dict[str, list[Choice]]]:
-    """Return how much the input channels of each matrix count, and its menu of layouts."""
-    matrices = [name for name, weight in weights.items() if _is_packed(name, weight)]
-    if calibration is None:
-        return {}, {name: menu(name, weights[name], None) for name in matrices}
-    from bert_mobile.quantize.calibrate import Calibrator
+class _Writer:
+    """Writes all files of an artifact into a folder, as often as it takes."""
 
-    calibrator = Calibrator(config, weights, load_tokenizer(folder), calibration)
-    energies = calibrator.channel_energies()
-    menus: dict[str, list[Choice]] = {}
-    with progress("measuring", len(matrices), "matrices") as bar:
-        for name in matrices:
-            importance = energies.get(name)
-            choices = menu(name, weights[name], importance)
-            coarse = pack_matrix(weights[name], choices[0].layout, importance)
-            shift = calibrator.output_shift(name, unpack_matrix(coarse))
-            menus[name] = weighed(choices, shift)
-            bar.advance(note=name)
-    return energies, menus
+    def __init__(
+        self,
+        source: Path,
+        folder: Path,
+        config: BertConfig,
+        weights: Mapping[str, FloatArray],
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Remember the float checkpoint `source`, its `weights`, and the facts of its making."""
+        self._source, self._folder, self._config = source, folder, config
+        self.weights, self._facts = weights, facts
 
+    def draft(self, chosen: Mapping[Unit, Choice]) -> int:
+        """Return the bytes of a folder with these choices, or a few more, without any rounding."""
+        rows = draft_rows(self.weights, chosen)
+        return self._write(blank_weights(self.weights, chosen), rows, Menus()).bytes
 
-def _packed(
-    weights: Mapping[str, FloatArray],
-    energies: Mapping[str, FloatArray],
-    chosen: Mapping[str, Choice],
-    done: dict[tuple[str, Layout], PackedMatrix],
-) -> "Weights":
-    """Pack each chosen matrix, unless `done` has it from an attempt before."""
-    with progress("quantizing", len(chosen), "matrices") as bar:
-        for name, choice in chosen.items():
-            key = name, choice.layout
-            if key not in done:
-                done[key] = pack_matrix(weights[name], choice.layout, energies.get(name))
-            bar.advance(note=name)
-    return {**weights, **{name: done[name, choice.layout] for name, choice in chosen.items()}}
+    def write(
+        self, chosen: Mapping[Unit, Choice], rounder: Rounder, menus: Menus
+    ) -> QuantizationReport:
+        """Write the artifact and report on it."""
+        stored = rounder.stored(chosen)
+        return self._write(stored, stored_rows(self.weights, chosen, rounder), menus)
 
+    def _write(
+        self, stored: "Weights", rows: tuple[TensorReport, ...], menus: Menus
+    ) -> QuantizationReport:
+        from bert_mobile.quantize.graph import build_graph
 
-def _write(
-    source: Path,
-    folder: Path,
-    config: BertConfig,
-    weights: Mapping[str, FloatArray],
-    stored: "Weights",
-    facts: Mapping[str, Any],
-) -> QuantizationReport:
-    """Write all files of the artifact into `folder` and report on them."""
-    from bert_mobile.quantize.graph import build_graph
-
-    (folder / QUANTIZED).parent.mkdir(exist_ok=True)
-    model_bytes = (folder / QUANTIZED).write_bytes(build_graph(config, stored).SerializeToString())
-    tensors = tuple(tensor_report(name, weights[name], stored[name]) for name in weights)
-    report = QuantizationReport(0, model_bytes, tensors)
-    write_json(folder / "config.json", config.to_json())
-    copy_tokenizer(source, folder)
-    write_json(folder / REPORT, report.to_json())
-    text = card(config, report, facts, _parents_card(source))
-    (folder / CARD).write_text(text, encoding="utf-8")
-    write_provenance(folder, facts)
-    return QuantizationReport(folder_bytes(folder), model_bytes, tensors)
+        folder, model = self._folder, self._folder / QUANTIZED
+        model.parent.mkdir(exist_ok=True)
+        size = model.write_bytes(build_graph(self._config, stored).SerializeToString())
+        report = QuantizationReport(0, size, rows)
+        write_json(folder / "config.json", self._config.to_json())
+        copy_tokenizer(self._source, folder)
+        write_json(folder / REPORT, report.to_json())
+        text = card(self._config, report, self._facts, _parents_card(self._source))
+        (folder / CARD).write_text(text, encoding="utf-8")
+        write_provenance(folder, self._facts)
+        return QuantizationReport(folder_bytes(folder), size, rows, menus.measured)
 
 
 def _parents_card(folder: Path) -> str:
@@ -239,6 +290,7 @@ def _facts(folder: Path, max_bytes: int, calibration: Path | None) -> dict[str, 
         "parents": ancestry(folder),
         "max_bytes": max_bytes,
         "calibration": None if calibration is None else sha256(calibration),
+        "measured_on": None if calibration is None else CalibrationText.longest_facts(),
     }
 
 

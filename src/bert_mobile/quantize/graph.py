@@ -1,10 +1,11 @@
 """One builder of BERT's ONNX graph, for float32 and for packed weights alike.
 
 A weight comes as a float32 array or as a `PackedMatrix`, and that alone decides which operator
-reads it: `Gather` and `Gemm`, or ONNX Runtime's `GatherBlockQuantized` and `MatMulNBits`.
-Initializers carry Hugging Face's names (packed ones with `.codes`, `.scales`, `.zero_points`
-behind), so a file can be read back into a checkpoint. The word embedding, which is also the output
-projection, is stored once.
+reads it: `Gather` and `Gemm`, or ONNX Runtime's `GatherBlockQuantized` and `MatMulNBits`; of
+`PackedRows` each part is read by an operator of its own, and the results joined. Initializers carry
+Hugging Face's names (packed ones with `.codes`, `.scales`, `.zero_points` behind, parts with `.0`,
+`.1` and so on before that), so a file can be read back into a checkpoint. The word embedding, which
+is also the output projection, is stored once.
 
     inputs    input_ids, attention_mask, token_type_ids          int64 (B, T)
               logit_positions, optional                          int64 (M,), index b·T + t
@@ -40,15 +41,14 @@ from bert_mobile.quantize.interface import (
     NEXT_SENTENCE,
     POSITIONS,
     START_LOGITS,
+    WORDS,
 )
-from bert_mobile.quantize.pack import FloatArray, PackedMatrix
+from bert_mobile.quantize.pack import FloatArray, PackedMatrix, PackedRows
 
 try:
     from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 except ImportError:
     raise MissingExtraError("onnx", "export") from None
-
-WORDS = "bert.embeddings.word_embeddings.weight"
 
 OPSET = 20
 IR_VERSION = 10
@@ -58,7 +58,7 @@ ORT_DOMAIN = "com.microsoft"  # ONNX Runtime's own operators
 # below the error of 4-bit weights, and the fastest kernel for short texts.
 _INT8_ACTIVATIONS = 4
 
-Weights = Mapping[str, FloatArray | PackedMatrix]
+Weights = Mapping[str, FloatArray | PackedMatrix | PackedRows]
 
 
 def build_graph(config: BertConfig, weights: Weights) -> ModelProto:
@@ -118,7 +118,7 @@ class _Graph:
     def float_weight(self, name: str) -> str:
         """Store a weight that is never packed: a bias, a LayerNorm, a tiny matrix."""
         weight = self._weights[name]
-        if isinstance(weight, PackedMatrix):
+        if isinstance(weight, PackedMatrix | PackedRows):
             raise TypeError(
                 f"{name} is packed, but only matrices that are looked up or multiplied may be"
             )
@@ -128,8 +128,23 @@ class _Graph:
         """Add the product x · Wᵀ + b: (R, in) to (R, out)."""
         matrix = self._weights[weight]
         bias = self.float_weight(bias)
+        if isinstance(matrix, PackedRows):
+            return self._linear_by_parts(x, weight, matrix, bias)
         if not isinstance(matrix, PackedMatrix):
             return self.add("Gemm", x, self.constant(weight, matrix), bias, transB=1)
+        return self._packed_linear(x, weight, matrix, bias)
+
+    def _linear_by_parts(self, x: str, weight: str, matrix: PackedRows, bias: str) -> str:
+        """Do as `linear`, each part on its share of the outputs."""
+        found, start = [], 0
+        for number, part in enumerate(matrix.parts):
+            stop = start + part.shape[0]
+            some = self.add("Slice", bias, self.numbers(start), self.numbers(stop))
+            found.append(self._packed_linear(x, f"{weight}.{number}", part, some))
+            start = stop
+        return self.add("Concat", *found, axis=-1)
+
+    def _packed_linear(self, x: str, weight: str, matrix: PackedMatrix, bias: str) -> str:
         rows, columns = matrix.shape
         codes, scales, zero_points = self._packed(weight, matrix)
         blocks = self.numbers(rows, columns // matrix.layout.block, -1)
@@ -143,8 +158,30 @@ class _Graph:
     def lookup(self, table: str, indices: str) -> str:
         """Rows of a table: indices of any shape (…) to (…, H)."""
         matrix = self._weights[table]
+        if isinstance(matrix, PackedRows):
+            return self._lookup_by_parts(table, matrix, indices)
         if not isinstance(matrix, PackedMatrix):
             return self.add("Gather", self.constant(table, matrix), indices)
+        return self._packed_lookup(table, matrix, indices)
+
+    def _lookup_by_parts(self, table: str, matrix: PackedRows, indices: str) -> str:
+        """Do as `lookup` in each part, at the nearest row it has; keep the one that is meant."""
+        found, start = "", 0
+        for number, part in enumerate(matrix.parts):
+            first, last = self.constant(f"number:{start}", np.array(start)), part.shape[0] - 1
+            own = self.add("Sub", indices, first)
+            bounds = [self.constant(f"number:{bound}", np.array(bound)) for bound in (0, last)]
+            rows = self._packed_lookup(
+                f"{table}.{number}", part, self.add("Clip", own, *bounds)
+            )  # … H
+            if found:
+                is_later = self.add("GreaterOrEqual", indices, first)
+                is_later = self.add("Unsqueeze", is_later, self.numbers(-1))  # … 1
+                rows = self.add("Where", is_later, rows, found)
+            found, start = rows, start + part.shape[0]
+        return found
+
+    def _packed_lookup(self, table: str, matrix: PackedMatrix, indices: str) -> str:
         codes, scales, zero_points = self._packed(table, matrix)
         inputs = [codes, indices, scales, zero_points] if zero_points else [codes, indices, scales]
         return self.add(
@@ -180,7 +217,7 @@ class _Graph:
         )  # fmt: skip
 
     def _packed(self, name: str, matrix: PackedMatrix) -> tuple[str, str, str]:
-        """Store codes, scales and zero points ("" at 8 bits), once for both uses of a tied matrix.
+        """Store codes, scales and zero points ("" if symmetric), once for both uses of a matrix.
 
         The operators take float32 scales; they are stored in float16 and cast in the graph, which
         ONNX Runtime does once, at load.

@@ -12,6 +12,9 @@ START_LOGITS, END_LOGITS = "start_logits", "end_logits"
 HIDDEN = "last_hidden_state"
 NEXT_SENTENCE = "seq_relationship_logits"
 
+WORDS = "bert.embeddings.word_embeddings.weight"
+"""The word embedding, which is also the output projection of masked tokens."""
+
 QUANTIZED = "onnx/model_quantized.onnx"
 """Where in a folder the packed model lies, by the convention of transformers.js."""
 FLOAT = "onnx/model.onnx"

@@ -1,21 +1,23 @@
-"""Block-wise 4- and 8-bit storage of a matrix, byte for byte as ONNX Runtime reads it.
+"""Block-wise 2-, 4- and 8-bit storage of a matrix, byte for byte as ONNX Runtime reads it.
 
-A row is cut into blocks of `block` neighbouring columns. Each block keeps one float16 scale `s`,
-and at 4 bits also one zero point `z`; a weight is stored as the whole number `q` with
+A row is cut into blocks of `block` neighbouring columns. Each block keeps one float16 scale `s`
+and, unless the layout is symmetric, one zero point `z`; a weight is stored as the whole number `q`
+with
 
-    weight ≈ s · (q − z),   0 ≤ q < 2**bits
+    weight ≈ s · (q − z),   0 ≤ q < 2**bits,   z = 2**(bits − 1) where the layout is symmetric
 
-Codes lie along the row; at 4 bits two share a byte, the earlier one in the low half. Zero points
-are packed likewise, each row padded to a whole byte. This is the layout that the operators
+Codes lie along the row; below 8 bits several share a byte, the earliest in its lowest bits. Zero
+points are packed likewise, each row padded to a whole byte. This is the layout that the operators
 `MatMulNBits` and `GatherBlockQuantized` share, so a tied embedding can be stored once for both.
 
-Why zero points at 4 bits only: at block 32 they cost 3 % more bytes and took 5 % (normal weights)
-to 13 % (Student's t, 5 degrees of freedom) off the error; at 8 bits the error is more than ten
-times smaller anyway, and the implied zero point of 128 does.
+Zero points at 4 bits and block 32 cost 3 % more bytes and took 5 % (normal weights) to 13 %
+(Student's t, 5 degrees of freedom) off the error; at 8 bits the error is more than ten times
+smaller anyway, so that symmetric is the rule there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +30,14 @@ ByteArray = NDArray[np.uint8]
 
 # Shrunken ranges that are tried for each block: clipping its few largest weights a little often
 # pays in finer steps for all the others. Finer grids gained less than 0.5 % of the error.
-_RANGES = {4: np.linspace(0.6, 1.05, 10, dtype=np.float32), 8: np.ones(1, dtype=np.float32)}
+_RANGES = {
+    2: np.linspace(0.3, 1.05, 16, dtype=np.float32),
+    4: np.linspace(0.6, 1.05, 10, dtype=np.float32),
+    8: np.ones(1, dtype=np.float32),
+}
 _CHUNK = 1 << 19  # weights rounded at a time: bounds the scratch memory to some 20 MB
 _HALF_MAX = float(np.finfo(np.float16).max)
+_TINY = np.float32(1e-30)
 
 
 @dataclass(frozen=True)
@@ -38,20 +45,29 @@ class Layout:
     """How the weights of one matrix are stored."""
 
     bits: int
-    """4 or 8 bits a weight."""
+    """2, 4 or 8 bits a weight."""
     block: int
     """Neighbouring columns that share a scale: 16, 32, 64 or 128."""
+    symmetric: bool | None = None
+    """Whether zero points are left out; None stands for the rule: at 8 bits only."""
 
     def __post_init__(self) -> None:
-        """Refuse what ONNX Runtime's operators do not read."""
+        """Refuse what ONNX Runtime's operators do not read; settle on the rule where none is."""
         if self.bits not in _RANGES or self.block not in (16, 32, 64, 128):
-            raise ValueError(f"{self} is not stored; bits are 4 or 8, blocks 16, 32, 64 or 128")
+            raise ValueError(f"{self} is not stored; bits are 2, 4 or 8, blocks 16, 32, 64 or 128")
+        if self.symmetric is None:
+            object.__setattr__(self, "symmetric", self.bits == 8)
+
+    @property
+    def top(self) -> int:
+        """The largest code."""
+        return (1 << self.bits) - 1
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
         """Return the bytes that a matrix of this shape takes: codes, scales and zero points."""
         rows, columns = shape
         blocks = columns // self.block
-        zero_points = (blocks + 1) // 2 if self.bits == 4 else 0
+        zero_points = 0 if self.symmetric else (blocks * self.bits + 7) // 8
         return rows * (columns * self.bits // 8 + 2 * blocks + zero_points)
 
 
@@ -64,7 +80,7 @@ class PackedMatrix:
     scales: HalfArray
     """(R, C/block)."""
     zero_points: ByteArray | None
-    """(R, ⌈C/block/2⌉), two to a byte, at 4 bits; None at 8 bits, where every one is 128."""
+    """(R, ⌈C/block·bits/8⌉), packed as codes are; None where the layout is symmetric."""
     layout: Layout
 
     @property
@@ -76,6 +92,24 @@ class PackedMatrix:
     def nbytes(self) -> int:
         """Bytes of codes, scales and zero points together."""
         return self.layout.nbytes(self.shape)
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """A matrix cut between its rows, each part packed in a layout of its own."""
+
+    parts: tuple[PackedMatrix, ...]
+    """From the first rows to the last."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(R, C) of the whole matrix."""
+        return sum(part.shape[0] for part in self.parts), self.parts[0].shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parts together."""
+        return sum(part.nbytes for part in self.parts)
 
 
 def pack_matrix(
@@ -104,43 +138,90 @@ def pack_matrix(
     weights = weights.reshape(blocks, layout.block)
     for part in _parts(rows, columns):
         x = matrix[part].reshape(-1, blocks, layout.block)
-        q, scales[part], zeros[part] = _round_blocks(x, weights, layout.bits)
+        q, scales[part], zeros[part] = _round_blocks(x, weights, layout)
         codes[part] = q.reshape(-1, columns)
-    zero_points = pack_codes(zeros, 4) if layout.bits == 4 else None
+    return assemble(codes, scales, zeros, layout)
+
+
+def assemble(codes: ByteArray, scales: HalfArray, zeros: ByteArray, layout: Layout) -> PackedMatrix:
+    """Pack codes (R, C) with scales and zero points (R, C/block) that were found for them."""
+    zero_points = None if layout.symmetric else pack_codes(zeros, layout.bits)
     return PackedMatrix(pack_codes(codes, layout.bits), scales, zero_points, layout)
 
 
-def unpack_matrix(packed: PackedMatrix) -> FloatArray:
+def join_rows(parts: Sequence[PackedMatrix]) -> PackedMatrix | PackedRows:
+    """Return one matrix of the rows of all `parts`; neighbours of one layout become one part."""
+    joined = [_joined(list(some)) for _, some in groupby(parts, key=lambda part: part.layout)]
+    return joined[0] if len(joined) == 1 else PackedRows(tuple(joined))
+
+
+def _joined(parts: list[PackedMatrix]) -> PackedMatrix:
+    zeros = [part.zero_points for part in parts if part.zero_points is not None]
+    return PackedMatrix(
+        np.concatenate([part.codes for part in parts]),
+        np.concatenate([part.scales for part in parts]),
+        np.concatenate(zeros) if zeros else None,
+        parts[0].layout,
+    )
+
+
+def blank_matrix(shape: tuple[int, ...], layout: Layout) -> PackedMatrix:
+    """Return zeros that take the bytes that a matrix of this shape and layout would."""
+    rows, columns = shape
+    blocks = columns // layout.block
+    empty = np.zeros((rows, columns), np.uint8), np.zeros((rows, blocks), np.uint8)
+    return assemble(empty[0], empty[1].astype(np.float16), empty[1], layout)
+
+
+def unpack_matrix(packed: PackedMatrix | PackedRows) -> FloatArray:
     """Return the float32 matrix (R, C) that a packed one stands for, as ONNX Runtime decodes it."""
+    if isinstance(packed, PackedRows):
+        return np.concatenate([unpack_matrix(part) for part in packed.parts])
     rows, columns = packed.shape
-    bits, block = packed.layout.bits, packed.layout.block
-    blocks = columns // block
-    codes = unpack_codes(packed.codes, bits, columns).reshape(rows, blocks, block)
-    if packed.zero_points is None:
-        zeros = np.full((rows, blocks), 128, dtype=np.uint8)
-    else:
-        zeros = unpack_codes(packed.zero_points, 4, blocks)
-    matrix = codes.astype(np.float32)
-    matrix -= zeros[..., None]
+    blocks = columns // packed.layout.block
+    codes = unpack_codes(packed.codes, packed.layout.bits, columns)
+    matrix = codes.reshape(rows, blocks, -1).astype(np.float32)
+    matrix -= unpack_zeros(packed)[..., None]
     matrix *= packed.scales.astype(np.float32)[..., None]
     return matrix.reshape(rows, columns)
 
 
+def unpack_zeros(packed: PackedMatrix) -> ByteArray:
+    """Return the zero point of each block (R, C/block), the implied ones too."""
+    bits = packed.layout.bits
+    if packed.zero_points is None:
+        return np.full(packed.scales.shape, 2 ** (bits - 1), dtype=np.uint8)
+    return unpack_codes(packed.zero_points, bits, packed.scales.shape[1])
+
+
 def pack_codes(codes: ByteArray, bits: int) -> ByteArray:
-    """Pack codes (R, C) of 4 or 8 bits into bytes (R, ⌈C·bits/8⌉), the earlier in the low half."""
-    if bits == 8:
-        return codes
-    if codes.shape[1] % 2:
-        codes = np.pad(codes, ((0, 0), (0, 1)))
-    return codes[:, 0::2] | (codes[:, 1::2] << np.uint8(4))
+    """Pack codes (R, C) of 2, 4 or 8 bits into bytes (R, ⌈C·bits/8⌉), the earliest lowest."""
+    each = 8 // bits  # codes of a byte
+    if codes.shape[1] % each:
+        codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % each)))
+    packed = codes[:, 0::each].copy()
+    for place in range(1, each):
+        packed |= codes[:, place::each] << np.uint8(bits * place)
+    return packed
 
 
 def unpack_codes(packed: ByteArray, bits: int, columns: int) -> ByteArray:
     """Undo `pack_codes`: return the first `columns` codes of each row."""
-    if bits == 8:
-        return packed
-    halves = np.stack([packed & np.uint8(0x0F), packed >> np.uint8(4)], axis=-1)
-    return halves.reshape(packed.shape[0], -1)[:, :columns]
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    codes = (packed[..., None] >> shifts) & np.uint8(2**bits - 1)
+    return codes.reshape(packed.shape[0], -1)[:, :columns]
+
+
+def clipped_share(matrix: FloatArray, packed: PackedMatrix) -> float:
+    """Return the part of the weights that lie beyond the range of their block.
+
+    Those are stored as the end of the range; half a step beyond it is still rounding.
+    """
+    blocks = packed.scales.shape[1]
+    scales = packed.scales.astype(np.float32)[..., None]
+    x = matrix.reshape(len(matrix), blocks, -1) / np.where(scales == 0, np.inf, scales)
+    x += unpack_zeros(packed)[..., None]
+    return float(np.mean((x < -0.5) | (x > packed.layout.top + 0.5)))
 
 
 def relative_error(
@@ -164,7 +245,7 @@ def _parts(rows: int, columns: int) -> Iterator[slice]:
 
 
 def _round_blocks(
-    x: FloatArray, weights: FloatArray, bits: int
+    x: FloatArray, weights: FloatArray, layout: Layout
 ) -> tuple[ByteArray, HalfArray, ByteArray]:
     """Round blocks x (R, N, block), with weights (N, block), to codes, scales and zero points.
 
@@ -175,13 +256,12 @@ def _round_blocks(
     codes = np.zeros(x.shape, dtype=np.uint8)  # R N block
     scales = np.zeros(x.shape[:2], dtype=np.float16)
     zeros = np.zeros(x.shape[:2], dtype=np.uint8)
-    for shrink in _RANGES[bits]:
-        step, zero = _grid(x, shrink, bits)
-        q = np.clip(np.rint(x / step[..., None]) + zero[..., None], 0, 2**bits - 1)
+    for step, zero in _grids(x, layout):
+        q = np.clip(np.rint(x / step[..., None]) + zero[..., None], 0, layout.top)
         centred = q - zero[..., None]
         power = np.einsum("rnb,rnb,nb->rn", centred, centred, weights)
         fitted = np.einsum("rnb,rnb,nb->rn", centred, x, weights) / np.maximum(power, 1e-30)
-        scale = np.clip(np.where(power > 0, fitted, step), -_HALF_MAX, _HALF_MAX).astype(np.float16)
+        scale = half_scales(np.where(power > 0, fitted, step))
         residual = x - centred * scale.astype(np.float32)[..., None]
         error = np.einsum("rnb,rnb,nb->rn", residual, residual, weights)
         better = error < best
@@ -190,19 +270,35 @@ def _round_blocks(
     return codes, scales, zeros
 
 
-def _grid(x: FloatArray, shrink: np.float32, bits: int) -> tuple[FloatArray, FloatArray]:
-    """Return step and zero point of each block (R, N) for a range shrunk about its middle.
+def half_scales(scales: FloatArray) -> HalfArray:
+    """Return scales in float16; those too large for it become its largest number."""
+    return np.clip(scales, -_HALF_MAX, _HALF_MAX).astype(np.float16)
 
-    Zero always stays within the range. At 8 bits the range is symmetric, since no zero point is
-    stored.
+
+def _grids(x: FloatArray, layout: Layout) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Yield candidate steps and zero points of each block (R, N), for ranges more or less shrunk.
+
+    Zero always stays within the range. A symmetric range has one code more below zero than above
+    it, so below 8 bits a negative step, which turns it round, is tried as well.
     """
-    tiny = np.float32(1e-30)
-    if bits == 8:
-        step = np.abs(x).max(axis=-1) * shrink / np.float32(127)
-        return np.maximum(step, tiny), np.full(x.shape[:2], 128, dtype=np.float32)
+    for shrink in _RANGES[layout.bits]:
+        if not layout.symmetric:
+            yield _shifted_grid(x, shrink, layout.top)
+            continue
+        largest = np.abs(x).max(axis=-1) * shrink
+        zero = np.full(x.shape[:2], 2 ** (layout.bits - 1), dtype=np.float32)
+        if layout.bits == 8:
+            yield np.maximum(largest / np.float32(127), _TINY), zero
+            continue
+        step = np.maximum(largest / zero, _TINY)
+        yield step, zero
+        yield -step, zero
+
+
+def _shifted_grid(x: FloatArray, shrink: np.float32, top: int) -> tuple[FloatArray, FloatArray]:
+    """Return step and zero point of each block (R, N) for a range shrunk about its middle."""
     low = np.minimum(x.min(axis=-1), 0)
     high = np.maximum(x.max(axis=-1), 0)
-    top = np.float32(2**bits - 1)
-    step = np.maximum((high - low) * shrink / top, tiny)
-    zero = np.clip(np.rint(top / 2 - (low + high) / 2 / step), 0, top)
+    step = np.maximum((high - low) * shrink / np.float32(top), _TINY)
+    zero = np.clip(np.rint(np.float32(top) / 2 - (low + high) / 2 / step), 0, top)
     return step, zero

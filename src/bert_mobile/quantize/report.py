@@ -1,6 +1,8 @@
 """What `quantize` says about what it made: bytes and error of every tensor, and the short card."""
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from bert_mobile.model.config import (
     TOKENS,
     BertConfig,
 )
+from bert_mobile.quantize.allocate import Choice
 from bert_mobile.quantize.interface import QUANTIZED
-from bert_mobile.quantize.pack import FloatArray, PackedMatrix, relative_error
+from bert_mobile.quantize.pack import FloatArray, clipped_share, relative_error
+from bert_mobile.quantize.sensitivity import Rounder, Sensitivity, Unit
 
 REPORT = "quantization.json"
 
@@ -46,14 +50,17 @@ _USES = {
     ANSWERS: 'answer(question="Where is it?", context="It is in the text.")',
 }
 
+# GatherBlockQuantized takes 2 bits since microsoft/onnxruntime#28530 (May 2026).
+_TWO_BITS = "; 2 bits need a recent ONNX Runtime (tested with 1.32)"
+
 _CARD = """\
 # Quantized BERT
 
 {layers} layers, hidden size {hidden}, vocabulary {vocabulary:,}; packed by bert-mobile into
-block-wise 4- and 8-bit weights, the embedding included and stored once. `{model}` is
+block-wise 2-, 4- and 8-bit weights, the embedding included and stored once. `{model}` is
 {bytes:,} bytes and runs in ONNX Runtime on the CPU.
 {answers}
-- matrices at 4 bits: {four}, at 8 bits: {eight}
+- matrices at {bits}
 - mean relative error of a matrix: {error:.2%}; tensor by tensor in `{report}`
 - made from `{parent}`, whose weights have SHA-256 `{sha256}`; history in `provenance.json`
 
@@ -64,22 +71,31 @@ bert_mobile.load("path/to/this/folder").{use}
 """
 
 
+_WIDEST_SHARE, _WIDEST_LOSS = 0.123456, -1.234e-05
+"""Numbers that take as many characters as any that `_share` and `_loss` let through."""
+
+
 @dataclass(frozen=True)
 class TensorReport:
-    """How one tensor was stored."""
+    """How one tensor was stored, or some rows of it."""
 
     name: str
-    """Its Hugging Face name."""
+    """Its Hugging Face name; behind it, the rows, where the tensor was cut."""
     shape: tuple[int, ...]
     """Its dimensions."""
     bits: int
-    """4 or 8; 32 where it stayed float32."""
+    """2, 4 or 8; 32 where it stayed float32."""
     block: int | None
     """Neighbouring weights that share a scale; None where it stayed float32."""
     bytes: int
     """What it takes in the file."""
     error: float
     """‖W - Ŵ‖ / ‖W‖ in the Frobenius norm."""
+    clipped: float = 0.0
+    """Part of the weights beyond the range of their block, stored as its end."""
+    loss: float | None = None
+    """What rounding it alone adds to the loss, in nats, as measured on the calibration text for
+    layouts like this one; None where there was no text."""
 
 
 @dataclass(frozen=True)
@@ -92,21 +108,119 @@ class QuantizationReport:
     """The ONNX file alone."""
     tensors: tuple[TensorReport, ...]
     """Every tensor of the network."""
+    measured: tuple[Sensitivity, ...] = ()
+    """What rounding each matrix alone did to the answers. The copy in the folder leaves it out."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as a JSON object; `bytes` is left out as long as it is 0, unknown."""
+        """Return the report as a JSON object; what is not known yet is left out."""
         value = asdict(self)
-        if not self.bytes:
-            del value["bytes"]
+        for key in ("bytes", "measured"):
+            if not value[key]:
+                del value[key]
         return value
 
 
-def tensor_report(name: str, weight: FloatArray, stored: FloatArray | PackedMatrix) -> TensorReport:
-    """Compare a tensor with what was stored of it."""
-    if not isinstance(stored, PackedMatrix):
-        return TensorReport(name, weight.shape, 32, None, stored.nbytes, 0.0)
-    layout, error = stored.layout, relative_error(weight, stored)
-    return TensorReport(name, weight.shape, layout.bits, layout.block, stored.nbytes, error)
+@dataclass(frozen=True)
+class Part:
+    """A layer of the network, or what comes before or after the layers, all tensors together."""
+
+    name: str
+    bytes: int
+    bits: float
+    """Mean bits of a weight, scales and zero points included."""
+    error: float
+    """Mean relative error of a matrix."""
+    loss: float | None
+    """Sum over its matrices."""
+
+
+def parts(report: QuantizationReport) -> list[Part]:
+    """Return the parts of the network, in its order."""
+    groups: dict[str, list[TensorReport]] = {}
+    for tensor in report.tensors:
+        groups.setdefault(_part_of(tensor.name), []).append(tensor)
+    return [_part(name, tensors) for name, tensors in groups.items()]
+
+
+def _part(name: str, tensors: Sequence[TensorReport]) -> Part:
+    total = sum(tensor.bytes for tensor in tensors)
+    errors = [tensor.error for tensor in tensors if tensor.block is not None]
+    losses = [tensor.loss for tensor in tensors if tensor.loss is not None]
+    return Part(
+        name,
+        total,
+        8 * total / sum(math.prod(tensor.shape) for tensor in tensors),
+        sum(errors) / len(errors) if errors else 0.0,
+        sum(losses) if losses else None,
+    )
+
+
+def _part_of(name: str) -> str:
+    """Return "embeddings", "layer 0" and so on, or "heads"."""
+    if name.startswith("bert.embeddings."):
+        return "embeddings"
+    if name.startswith("bert.encoder.layer."):
+        return f"layer {name.split('.')[3]}"
+    return "heads"
+
+
+def stored_rows(
+    weights: Mapping[str, FloatArray], chosen: Mapping[Unit, Choice], rounder: Rounder
+) -> tuple[TensorReport, ...]:
+    """Compare every tensor with what was stored of it."""
+
+    def row(unit: Unit, choice: Choice) -> TensorReport:
+        weight, packed = unit.of(weights), rounder.round(unit, choice.layout)
+        return TensorReport(
+            str(unit),
+            weight.shape,
+            choice.layout.bits,
+            choice.layout.block,
+            choice.nbytes,
+            _share(relative_error(weight, packed)),
+            _share(clipped_share(weight, packed)),
+            _loss(choice.error) if rounder.measured else None,
+        )
+
+    return _all_rows(weights, chosen, row)
+
+
+def draft_rows(
+    weights: Mapping[str, FloatArray], chosen: Mapping[Unit, Choice]
+) -> tuple[TensorReport, ...]:
+    """Return rows that take as many characters as those that will come, if not a few more."""
+
+    def row(unit: Unit, choice: Choice) -> TensorReport:
+        shape, layout = unit.of(weights).shape, choice.layout
+        widest = _WIDEST_SHARE, _WIDEST_SHARE, _WIDEST_LOSS
+        return TensorReport(str(unit), shape, layout.bits, layout.block, choice.nbytes, *widest)
+
+    return _all_rows(weights, chosen, row)
+
+
+def _all_rows(
+    weights: Mapping[str, FloatArray],
+    chosen: Mapping[Unit, Choice],
+    row: Callable[[Unit, Choice], TensorReport],
+) -> tuple[TensorReport, ...]:
+    """Return the rows of the units in the network's order, and of what stays float32."""
+    units: dict[str, list[Unit]] = {}
+    for unit in chosen:
+        units.setdefault(unit.name, []).append(unit)
+    found: list[TensorReport] = []
+    for name, weight in weights.items():
+        found += [row(unit, chosen[unit]) for unit in units.get(name, [])]
+        if name not in units:
+            found.append(TensorReport(name, weight.shape, 32, None, weight.nbytes, 0.0))
+    return tuple(found)
+
+
+def _share(value: float) -> float:
+    return round(value, 6)
+
+
+def _loss(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def card(
@@ -118,6 +232,8 @@ def card(
     text follows ours.
     """
     packed = [tensor for tensor in report.tensors if tensor.block is not None]
+    counts = Counter(tensor.bits for tensor in packed)
+    bits = ", at ".join(f"{bits} bits: {count}" for bits, count in sorted(counts.items()))
     pipeline = _PIPELINES[config.architecture]
     head, text = _HEAD.format(pipeline=pipeline), parents_card
     if parents_card.startswith("---\n") and "\n---\n" in parents_card[4:]:
@@ -133,8 +249,7 @@ def card(
         answers=_answers(config),
         use=_USES[config.architecture],
         bytes=report.model_bytes,
-        four=sum(tensor.bits == 4 for tensor in packed),
-        eight=sum(tensor.bits == 8 for tensor in packed),
+        bits=bits + _TWO_BITS if 2 in counts else bits,
         error=sum(tensor.error for tensor in packed) / len(packed),
         report=REPORT,
         parent=facts["parents"][-1]["name"],

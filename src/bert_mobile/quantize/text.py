@@ -1,0 +1,141 @@
+"""Calibration text: lines of a file, as the network is to be asked about them."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
+
+from bert_mobile.errors import InputError
+from bert_mobile.quantize.interface import INPUTS
+
+MAX_LINES = 256
+MAX_TOKENS = 128
+MASKED = 0.15
+"""Part of the pieces of a line that are hidden, where there is a head to guess them."""
+
+FOREIGN = 0.5
+"""Part of the pieces, [UNK] or single characters, from which on a text counts as foreign."""
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line, as one run of the network takes it."""
+
+    feed: dict[str, IntArray]
+    """The inputs by name, each (1, T)."""
+    positions: IntArray
+    """(M,), where answers of the masked-token head are judged; never empty."""
+
+
+@dataclass(frozen=True)
+class CalibrationText:
+    """What was read, and what it was like."""
+
+    lines: list[Line]
+    tokens: int
+    """Of all lines together."""
+    foreign: float
+    """Part of the pieces that are [UNK] or single characters."""
+    counts: IntArray
+    """(V,), how often each piece occurs."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a provenance record keeps of it."""
+        return {
+            "lines": len(self.lines),
+            "tokens": self.tokens,
+            "foreign_pieces": round(self.foreign, 3),
+        }
+
+    @staticmethod
+    def longest_facts() -> dict[str, Any]:
+        """Return facts that take as many characters as any."""
+        return {"lines": MAX_LINES, "tokens": MAX_LINES * MAX_TOKENS, "foreign_pieces": 0.123}
+
+
+def read_lines(
+    path: Path, tokenizer: Tokenizer, *, limit: int, masked: bool, halved: bool
+) -> CalibrationText:
+    """Read the first 256 lines with something in them, 128 tokens of each at the most.
+
+    A tab parts a line into two texts; `halved` parts every other line in its middle, as a network
+    that judges pairs expects. `masked` hides some pieces, the same ones every time. Warns where
+    more than half of the pieces are [UNK] or single characters. Raises `InputError` where the file
+    cannot be read or has no such line.
+    """
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(min(MAX_TOKENS, limit))
+    pairs = [_parted(line, halved=halved) for line in lines_of(path)]
+    encodings: list[Encoding] = tokenizer.encode_batch(pairs)
+    rng = np.random.default_rng(0)
+    hidden = tokenizer.token_to_id("[MASK]") if masked else None
+    lines = [_line(encoding, hidden, rng) for encoding in encodings]
+    everything = np.concatenate([encoding.ids for encoding in encodings])
+    counts = np.bincount(everything, minlength=tokenizer.get_vocab_size())
+    text = CalibrationText(lines, len(everything), _foreign_share(encodings), counts)
+    if text.foreign > FOREIGN:
+        warnings.warn(
+            f"{path}: {text.foreign:.0%} of the pieces are [UNK] or single characters, so it seems "
+            f"to be in another language than the model's; measured on it all the same: "
+            f"{len(lines)} lines of {text.tokens:,} tokens",
+            stacklevel=2,
+        )
+    return text
+
+
+def lines_of(text: Path) -> list[str]:
+    """Return the first 256 lines with something in them; raises as `read_lines` does."""
+    found: list[str] = []
+    try:
+        with text.open(encoding="utf-8") as file:
+            for line in file:
+                if line.strip():
+                    found.append(line.strip())
+                if len(found) == MAX_LINES:
+                    break
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{text} cannot be read as text to calibrate on: {error}",
+            hint="give a UTF-8 file with one text a line",
+        ) from error
+    if not found:
+        raise InputError(f"{text} has no text in it", hint="give a file with one text a line")
+    return found
+
+
+def _parted(line: str, *, halved: bool) -> str | tuple[str, str]:
+    first, tab, second = line.partition("\t")
+    if tab and second.strip():
+        return first, second
+    middle = line.find(" ", len(line) // 2)
+    return (line[:middle], line[middle:]) if halved and middle > 0 else line
+
+
+def _line(encoding: Encoding, hidden: int | None, rng: np.random.Generator) -> Line:
+    """Return the inputs for one text or pair, with pieces replaced by the id `hidden`."""
+    ids = np.array(encoding.ids, dtype=np.int64)
+    places = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    positions = np.arange(len(ids)) if hidden is None or not len(places) else places
+    if hidden is not None and len(places):
+        positions = np.sort(rng.choice(places, max(1, round(MASKED * len(places))), replace=False))
+        ids[positions] = hidden
+    types = np.array(encoding.type_ids, dtype=np.int64)
+    arrays = ids[None], np.ones_like(ids)[None], types[None]
+    return Line(dict(zip(INPUTS, arrays, strict=True)), positions)
+
+
+def _foreign_share(encodings: list[Encoding]) -> float:
+    pieces = [
+        piece
+        for encoding in encodings
+        for piece, special in zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
+        if not special or piece == "[UNK]"
+    ]
+    odd = sum(piece == "[UNK]" or len(piece.removeprefix("##")) == 1 for piece in pieces)
+    return odd / len(pieces) if pieces else 1.0
