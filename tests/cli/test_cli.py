@@ -12,6 +12,7 @@ import pytest
 from bert_mobile import cli as package
 from bert_mobile.cli import COMMANDS, main
 from bert_mobile.errors import InputError, RunError
+from bert_mobile.quantize.report import folder_bytes
 from bert_mobile.variants import VARIANTS
 
 
@@ -238,6 +239,21 @@ def test_evaluate_tells_what_is_wrong_in_two_lines(run, tiny_checkpoint, tmp_pat
     status, out, err = run("evaluate", tiny_checkpoint, "--data", tmp_path / "text.txt")
     assert (status, out) == (2, "")
     assert [line.split(":")[0] for line in err.splitlines()] == ["error", "hint"]
+
+
+def test_quantize_prints_tensors_then_parts_then_the_whole(run, tiny_checkpoint, tmp_path):
+    out = tmp_path / "out"
+    words = ("quantize", tiny_checkpoint, "--max-bytes", "130_000", "--out", out)
+    status, printed, err = run(*words, "--report", tmp_path / "report")
+    assert (status, err) == (0, "")
+    tensors, parts, whole = printed.split("\n\n")
+    heads = "tensor shape bits block bytes relative error clipped loss".split()
+    assert tensors.splitlines()[0].split() == heads
+    assert "bert.encoder.layer.1.output.dense.weight" in tensors
+    names = [line.split("  ")[0] for line in parts.splitlines()]
+    assert names == ["part", "embeddings", "layer 0", "layer 1", "heads", "other files"]
+    assert whole == f"{out}: {folder_bytes(out):,} bytes of at most 130,000\n"
+    assert (tmp_path / "report" / "sensitivity.png").is_file()
 
 
 # --- the whole road -----------------------------------------------------------------------------

@@ -143,6 +143,14 @@ def test_a_full_disk_leaves_nothing(tiny_checkpoint, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_report_inside_the_folder_is_refused_since_it_would_count(tiny_checkpoint, tmp_path):
+    out = tmp_path / "out"
+    for report in (out, out / "report"):
+        with pytest.raises(InputError, match=r"--report .* lies inside --out"):
+            quantize(tiny_checkpoint, out, report=report)
+    assert not out.exists()
+
+
 def test_somebody_elses_folder_is_not_replaced(tiny_checkpoint, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ArtifactError, match="was not written by this command"):

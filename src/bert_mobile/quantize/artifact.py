@@ -89,10 +89,11 @@ def quantize(
     errors are then weighed by what they do to the network's answers on it (see `sensitivity`), and
     2 bits are considered. `report` is a folder for the report with a picture of what was measured.
     Raises `InputError` where even the coarsest layout is too large (it says how many bytes would
-    do), `ArtifactError` where `folder` is no whole float checkpoint, a weight is not finite or
-    `out` holds something else, `RunError` where the disk fills up.
+    do) or `report` lies inside `out`, `ArtifactError` where `folder` is no whole float checkpoint,
+    a weight is not finite or `out` holds something else, `RunError` where the disk fills up.
     """
     refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
+    _refuse_inside(report, out)
     _refuse_quantized(folder)
     config = BertConfig.read(folder)
     weights = _useful(read_weights(folder, config), config)
@@ -162,6 +163,14 @@ def _stored_matrix(stored: Mapping[str, Any], name: str, columns: int) -> Packed
     zeros = stored.get(f"{name}.zero_points")
     bits, block = codes.shape[1] * 8 // columns, columns // scales.shape[1]
     return PackedMatrix(codes, scales, zeros, Layout(bits, block, symmetric=zeros is None))
+
+
+def _refuse_inside(report: Path | None, out: Path) -> None:
+    if report is not None and out.resolve() in (report.resolve(), *report.resolve().parents):
+        raise InputError(
+            f"--report {report} lies inside --out {out}, whose bytes it would add to",
+            hint="give --report a folder of its own",
+        )
 
 
 def _refuse_quantized(folder: Path) -> None:
