@@ -64,7 +64,7 @@ def test_the_matrix_with_the_larger_error_is_served_first():
 
 
 def test_with_text_two_bits_and_symmetric_blocks_are_on_the_menu():
-    choices = menu("w", matrix(64), np.eye(128), measured=True)
+    choices = menu("w", matrix(64), np.eye(128), measured=True, fewest_bits=2)
     assert {(c.layout.bits, c.layout.symmetric) for c in choices} == {
         (2, True),
         (2, False),
@@ -76,7 +76,7 @@ def test_with_text_two_bits_and_symmetric_blocks_are_on_the_menu():
 
 
 def test_layouts_take_their_scale_from_the_measured_one_of_as_many_bits_or_fewer():
-    choices = menu("w", matrix(64), None, measured=True)
+    choices = menu("w", matrix(64), None, measured=True, fewest_bits=2)
     errors = {choice.layout: choice.error for choice in choices}
     probes = {Layout(2, 64): 0.3, Layout(4, 64): 0.1}
     losses = {choice.layout: choice.error for choice in weighed(choices, probes)}

@@ -214,13 +214,13 @@ def calibrated(tiny_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrated")
     lines = "".join(f"{document(seed, 2)}\n" for seed in range(16))
     (folder / "text").write_text(lines, encoding="utf-8")
-    options = {"max_bytes": 110_000, "calibration": folder / "text", "report": folder / "report"}
+    options = {"max_bytes": 100_000, "calibration": folder / "text", "report": folder / "report"}
     return folder, quantize(tiny_checkpoint, folder / "out", **options)
 
 
 def test_with_text_there_are_two_bits_and_it_runs(calibrated, tiny_weights):
     folder, report = calibrated
-    assert report.bytes == folder_bytes(folder / "out") <= 110_000
+    assert report.bytes == folder_bytes(folder / "out") <= 100_000
     assert {tensor.bits for tensor in report.tensors} >= {2, 4, 32}
     model = bert_mobile.load(str(folder / "out"))
     assert len(model.fill_mask("the old [MASK] and the state")) == 5
@@ -233,6 +233,16 @@ def test_with_text_there_are_two_bits_and_it_runs(calibrated, tiny_weights):
             assert tensor.error == pytest.approx(error, abs=1e-6)
             assert 0 <= tensor.clipped < 0.2
             assert tensor.loss > 0
+
+
+def test_two_bits_are_left_out_where_four_fit(calibrated, tiny_checkpoint, tmp_path):
+    folder, _ = calibrated
+    report = quantize(
+        tiny_checkpoint, tmp_path / "out", max_bytes=150_000, calibration=folder / "text"
+    )
+    assert report.bytes <= 150_000
+    assert {tensor.bits for tensor in report.tensors} == {4, 8, 32}
+    assert {each.bits for each in report.measured} == {4}
 
 
 def test_the_report_is_written_beside_the_folder(calibrated):

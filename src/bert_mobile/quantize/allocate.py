@@ -40,13 +40,14 @@ class Choice:
     product, then the loss that it adds, in nats (see `sensitivity`)."""
 
 
-def layouts_of(name: str, columns: int, *, measured: bool) -> list[Layout]:
+def layouts_of(name: str, columns: int, *, measured: bool, fewest_bits: int = 4) -> list[Layout]:
     """Return the layouts worth considering for a matrix of so many columns.
 
-    Without text only 4 bits with zero points and 8 bits: what 2 bits destroy, and what zero points
-    are worth, is seen in the answers only. Blocks of 16 run slower than blocks of 32 for little
-    less error, at 2 bits four times slower in ONNX Runtime 1.32; they serve only matrices too
-    narrow for anything else. Raises `ArtifactError` where no block divides the columns.
+    Those have 2, 4 and 8 bits, from `fewest_bits` on. Without text (`measured` is false) all blocks
+    of 4 bits have zero points and there are no 2 bits: what those destroy, and what zero points are
+    worth, is seen in the answers only. Blocks of 16 run slower than blocks of 32 for little less
+    error, at 2 bits four times slower in ONNX Runtime 1.32; they serve only matrices too narrow for
+    anything else. Raises `ArtifactError` where no block divides the columns.
     """
     blocks = [block for block in _BLOCKS if columns % block == 0] or [_NARROW]
     if columns % blocks[0]:
@@ -59,13 +60,19 @@ def layouts_of(name: str, columns: int, *, measured: bool) -> list[Layout]:
     return [
         Layout(bits, block, symmetric)
         for bits in (2, 4, 8)
+        if bits >= fewest_bits
         for block in blocks
         for symmetric in ((True,) if bits == 8 else (True, False))
     ]
 
 
 def menu(
-    name: str, matrix: FloatArray, hessian: NDArray[np.float64] | None, *, measured: bool = False
+    name: str,
+    matrix: FloatArray,
+    hessian: NDArray[np.float64] | None,
+    *,
+    measured: bool = False,
+    fewest_bits: int = 4,
 ) -> list[Choice]:
     """Return all layouts worth considering for a matrix (R, C), with the error of each.
 
@@ -75,7 +82,8 @@ def menu(
     sample = matrix[:: -(-len(matrix) // _SAMPLED_ROWS)]
     weights = None if hessian is None else np.diag(hessian).astype(np.float32)
     choices = []
-    for layout in layouts_of(name, matrix.shape[1], measured=measured):
+    layouts = layouts_of(name, matrix.shape[1], measured=measured, fewest_bits=fewest_bits)
+    for layout in layouts:
         rounded = unpack_matrix(pack_matrix(sample, layout, weights))
         error = product_error(sample, rounded, hessian)
         choices.append(Choice(layout, layout.nbytes(matrix.shape), error))

@@ -87,10 +87,11 @@ def quantize(
     `max_bytes` bounds all of `out` together, tokenizer and card included, as `du -sb` counts it.
     `calibration` is a file of text, a line each, a tab between the two texts of a pair: rounding
     errors are then weighed by what they do to the network's answers on it (see `sensitivity`), and
-    2 bits are considered. `report` is a folder for the report with a picture of what was measured.
-    Raises `InputError` where even the coarsest layout is too large (it says how many bytes would
-    do) or `report` lies inside `out`, `ArtifactError` where `folder` is no whole float checkpoint,
-    a weight is not finite or `out` holds something else, `RunError` where the disk fills up.
+    2 bits are considered where 4 do not fit: only a recent ONNX Runtime reads them. `report` is a
+    folder for the report with a picture of what was measured. Raises `InputError` where even the
+    coarsest layout is too large (it says how many bytes would do) or `report` lies inside `out`,
+    `ArtifactError` where `folder` is no whole float checkpoint, a weight is not finite or `out`
+    holds something else, `RunError` where the disk fills up.
     """
     refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
     _refuse_inside(report, out)
@@ -105,8 +106,9 @@ def quantize(
     units = units_of(weights, matrices, cut=calibration is not None)
     with atomic_folder(out) as scratch:
         writer = _Writer(folder, scratch, config, weights, facts)
-        _refuse_impossible(writer, units, max_bytes, measured=calibration is not None)
-        rounder, menus = measure(config, weights, units, load_tokenizer(folder), calibration)
+        bits = _fewest_bits(writer, units, max_bytes, measured=calibration is not None)
+        tokenizer = load_tokenizer(folder)
+        rounder, menus = measure(config, weights, units, tokenizer, calibration, fewest_bits=bits)
         facts["measured_on"] = menus.text
         made = _fit(writer, rounder, menus, max_bytes)
     if report is not None:
@@ -192,13 +194,16 @@ def _refuse_infinite(folder: Path, weights: Mapping[str, FloatArray]) -> None:
             )
 
 
-def _refuse_impossible(
-    writer: "_Writer", units: list[Unit], max_bytes: int, *, measured: bool
-) -> None:
-    """Raise `InputError` where not even the coarsest layouts fit, before anything is measured."""
-    least = writer.draft(coarsest(writer.weights, units, measured=measured))
-    if least <= max_bytes:
-        return
+def _fewest_bits(writer: "_Writer", units: list[Unit], max_bytes: int, *, measured: bool) -> int:
+    """Return 4, or 2 where the coarsest layouts of 4 bits do not fit.
+
+    Raises `InputError` where nothing does, before anything is measured.
+    """
+    for bits in (4, 2) if measured else (4,):
+        chosen = coarsest(writer.weights, units, measured=measured, fewest_bits=bits)
+        least = writer.draft(chosen)
+        if least <= max_bytes:
+            return bits
     hint = "allow more bytes, or train a smaller size or vocabulary"
     raise InputError(
         f"--max-bytes is {max_bytes:,}, expected at least {least:,} for this model",

@@ -4,9 +4,9 @@ A unit is what gets one layout: a matrix, or a quarter of the word embedding. Th
 embedding are cut at an eighth, a quarter and a half of the vocabulary, which WordPiece orders
 roughly by frequency, so that rare pieces can be stored in fewer bits than frequent ones.
 
-With calibration text every unit is rounded alone, once at 2 and once at 4 bits, and the network is
-asked what that costs (`calibrate.Calibrator.loss_increase`); its other layouts follow by the error
-of their products. Without text a unit's error is its own.
+With calibration text every unit is rounded alone, at 4 bits and, where the budget needs them, at 2
+bits, and the network is asked what that costs (`calibrate.Calibrator.loss_increase`); its other
+layouts follow by the error of their products. Without text a unit's error is its own.
 
 The mean of what flows into a product is left to its bias: b + ΔW·E[x] takes the systematic part of
 the rounding error away, so that rounding need only care for the covariance.
@@ -175,8 +175,12 @@ def measure(
     units: list[Unit],
     tokenizer: Tokenizer,
     text: Path | None,
+    *,
+    fewest_bits: int = 4,
 ) -> tuple[Rounder, Menus]:
     """Return what rounds the units, and their menus; by the loss on `text`, if there is one.
+
+    `fewest_bits` is 4, or 2 where 2 bits are considered.
 
     Raises `InputError` where the text cannot be read or is empty, `MissingExtraError` where it is
     to be measured on and the package `onnx` is missing.
@@ -191,20 +195,20 @@ def measure(
     choices, measured = {}, []
     with progress("measuring", len(units), "matrices") as bar:
         for unit in units:
-            choices[unit], seen = _menu_by_loss(rounder, calibrator, weights, unit)
+            choices[unit], seen = _menu_by_loss(rounder, calibrator, weights, unit, fewest_bits)
             measured += seen
             bar.advance(note=str(unit))
     return rounder, Menus(choices, tuple(measured), calibrator.text.facts())
 
 
 def coarsest(
-    weights: Mapping[str, FloatArray], units: list[Unit], *, measured: bool
+    weights: Mapping[str, FloatArray], units: list[Unit], *, measured: bool, fewest_bits: int = 4
 ) -> dict[Unit, Choice]:
     """Return the layouts that take the fewest bytes, of those that will be considered."""
     found = {}
     for unit in units:
         shape = unit.of(weights).shape
-        layouts = layouts_of(str(unit), shape[1], measured=measured)
+        layouts = layouts_of(str(unit), shape[1], measured=measured, fewest_bits=fewest_bits)
         layout = min(layouts, key=lambda layout: layout.nbytes(shape))
         found[unit] = Choice(layout, layout.nbytes(shape), 0.0)
     return found
@@ -222,10 +226,15 @@ def blank_weights(weights: Mapping[str, FloatArray], chosen: Mapping[Unit, Choic
 
 
 def _menu_by_loss(
-    rounder: Rounder, calibrator: "Calibrator", weights: Mapping[str, FloatArray], unit: Unit
+    rounder: Rounder,
+    calibrator: "Calibrator",
+    weights: Mapping[str, FloatArray],
+    unit: Unit,
+    fewest_bits: int,
 ) -> tuple[list[Choice], list[Sensitivity]]:
     """Return the menu of a unit by the loss that its layouts add, and what was measured for it."""
-    choices = menu(str(unit), unit.of(weights), rounder.hessian(unit), measured=True)
+    hessian = rounder.hessian(unit)
+    choices = menu(str(unit), unit.of(weights), hessian, measured=True, fewest_bits=fewest_bits)
     losses = {
         layout: calibrator.loss_increase(_replaced(rounder, weights, unit, layout))
         for layout in _probes(choices)
@@ -235,10 +244,10 @@ def _menu_by_loss(
 
 
 def _probes(choices: list[Choice]) -> list[Layout]:
-    """Return the layout in the middle of those of 2 bits, and of those of 4 bits."""
+    """Return the layout in the middle of those of 2 bits, if any, and of those of 4 bits."""
     by_bits = [[c for c in choices if c.layout.bits == bits] for bits in _PROBED]
     ordered = [sorted(some, key=lambda choice: choice.nbytes) for some in by_bits]
-    return [some[len(some) // 2].layout for some in ordered]
+    return [some[len(some) // 2].layout for some in ordered if some]
 
 
 def _replaced(
