@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bert_mobile.errors import ArtifactError
-from bert_mobile.train.record import Metrics, draw_curve, read_metrics
+from bert_mobile.train.record import Line, Metrics, Panel, draw_curve, read_metrics
 
 
 @pytest.fixture
@@ -31,6 +31,15 @@ def test_resuming_takes_out_what_will_come_again(folder):
 
 def test_the_curve_of_a_run_without_judgements_is_a_picture(folder):
     assert draw_curve(folder, "a run").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_a_curve_over_steps_is_another_picture(folder):
+    lines = (Line("loss", "training", "#9db4c8"),)
+    over = [
+        draw_curve(folder, "a run", [Panel("loss", lines, over=of)] * 2).read_bytes()
+        for of in ("step", "tokens")
+    ]
+    assert over[0] != over[1]
 
 
 @pytest.mark.parametrize("line", ["not json", "[1]", "{}"])

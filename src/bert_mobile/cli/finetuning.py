@@ -68,7 +68,10 @@ _OPTIONS = (
         help="What to start from: a folder, or a repository on the Hub.",
     ),
     click.option("--out", required=True, type=FOLDER, help="Folder to make."),
-    click.option("--epochs", type=float, show_default="3", help="How often each example is read."),
+    click.option(
+        "--epochs", type=float, show_default="3; more of few examples",
+        help="How often each example is read.",
+    ),
     click.option("--batch-size", type=_POSITIVE, show_default="32", help="Examples in a step."),
     click.option("--learning-rate", type=float, show_default="5e-5", help="The highest."),
     click.option("--max-length", type=_POSITIVE, show_default="128; answer: 384", help="Tokens."),

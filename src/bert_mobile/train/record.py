@@ -13,6 +13,9 @@ from bert_mobile.files import append_text, atomic_file
 
 METRICS, CURVE = "metrics.jsonl", "curve.png"
 
+_OVER = {"tokens": ("tokens (millions)", 1e6), "step": ("steps", 1)}
+"""Title and unit of the horizontal axis."""
+
 
 class Metrics:
     """Appends to `metrics.jsonl`; lines past the step a run resumes from are taken out first."""
@@ -76,6 +79,8 @@ class Panel:
     lines: tuple[Line, ...]
     within: tuple[float, float] | None = None
     """Bounds of the axis; None: those of the figures."""
+    over: str = "tokens"
+    """What it is drawn over: `tokens` or `step`."""
 
 
 PRETRAINING = (
@@ -98,7 +103,7 @@ PRETRAINING = (
 
 
 def draw_curve(folder: Path, title: str, panels: Sequence[Panel] = PRETRAINING) -> Path | None:
-    """Draw the figures of a run's metrics over its tokens into `curve.png`.
+    """Draw the figures of a run's metrics over its tokens or steps into `curve.png`.
 
     A run goes on without its picture, with a warning, where matplotlib is not installed.
     """
@@ -111,8 +116,9 @@ def draw_curve(folder: Path, title: str, panels: Sequence[Panel] = PRETRAINING) 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for line in panel.lines:
-            _plot(axes, [each for each in metrics if line.figure in each], line)
-        axes.set(xlabel="tokens (millions)", ylabel=panel.title, ylim=panel.within)
+            _plot(axes, [each for each in metrics if line.figure in each], line, panel.over)
+        axes.set(xlabel=_OVER[panel.over][0], ylabel=panel.title, ylim=panel.within)
+        axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
@@ -121,10 +127,10 @@ def draw_curve(folder: Path, title: str, panels: Sequence[Panel] = PRETRAINING) 
     return folder / CURVE
 
 
-def _plot(axes: Any, metrics: list[dict[str, Any]], line: Line) -> None:
-    tokens = [each["tokens"] / 1e6 for each in metrics]
+def _plot(axes: Any, metrics: list[dict[str, Any]], line: Line, over: str) -> None:
+    places = [each[over] / _OVER[over][1] for each in metrics]
     values = [math.nan if each[line.figure] is None else each[line.figure] for each in metrics]
-    axes.plot(tokens, values, label=line.label, color=line.color, marker=line.marker, markersize=3)
+    axes.plot(places, values, label=line.label, color=line.color, marker=line.marker, markersize=3)
 
 
 def _line(values: Mapping[str, Any]) -> str:

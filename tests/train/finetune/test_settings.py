@@ -4,6 +4,7 @@ import pytest
 
 from bert_mobile.errors import InputError
 from bert_mobile.train.finetune import FinetuneSettings
+from bert_mobile.train.finetune.prepared import prepare
 from bert_mobile.train.finetune.settings import Course
 from bert_mobile.train.optimizers import learning_rate
 from bert_mobile.train.recipe import settings_of
@@ -37,8 +38,25 @@ def test_contradictions_are_refused(kind, changes, said):
 
 
 def test_whole_numbers_are_numbers():
-    assert FinetuneSettings("tag", epochs=3).fingerprint == FinetuneSettings("tag").fingerprint
-    assert FinetuneSettings("tag", epochs=2).fingerprint != FinetuneSettings("tag").fingerprint
+    whole, broken, other = (FinetuneSettings("tag", epochs=n).fingerprint for n in (3, 3.0, 2))
+    assert whole == broken != other
+
+
+@pytest.mark.parametrize(
+    ("epochs", "told"), [(None, ["few examples: each is read 9 times"]), (9, [])]
+)
+def test_it_is_told_that_few_examples_are_read_more_often(settings, epochs, told):
+    found = prepare(settings(epochs=epochs)).told
+    assert [line.partition(",")[0] for line in found if "few" in line] == told
+
+
+@pytest.mark.parametrize(
+    ("steps_per_epoch", "steps", "log_every"),
+    [(1, 20, 1), (6, 120, 3), (60, 180, 5), (999, 2997, 20)],
+)
+def test_few_examples_are_read_more_often(steps_per_epoch, steps, log_every):
+    course = Course.of(FinetuneSettings("classify"), steps_per_epoch)
+    assert (course.steps, course.log_every) == (steps, log_every)
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_zero():

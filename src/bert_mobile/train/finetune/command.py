@@ -166,14 +166,14 @@ def _finished(run: Finetuning) -> FinetuneReport:
 
 
 def _panels(run: Finetuning) -> tuple[Panel, ...]:
-    training = Panel("training loss", (Line("loss", "training", "#9db4c8"),))
+    training = Panel("training loss", (Line("loss", "training", "#9db4c8"),), over="step")
     colors = ("#c0392b", "#2c7a4b", "#2d5f8b", "#8e6c1f")
     metrics = run.prepared.judge.metrics
     lines = [
         Line(f"dev_{name}", name.replace("_", " "), color, "o")
         for name, color in zip(metrics, colors, strict=False)
     ]
-    return training, Panel("dev examples", tuple(lines))
+    return training, Panel("dev examples", tuple(lines), over="step")
 
 
 def _refuse_other_run(settings: FinetuneSettings, out: Path, *, resume: bool) -> None:

@@ -1,5 +1,6 @@
 """All that a fine-tuning needs, read and checked: model, examples, labels, judge."""
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from bert_mobile.labelled import (
 from bert_mobile.model.config import BertConfig
 from bert_mobile.runtime.text import TextEncoder, TruncationWarning
 from bert_mobile.tasks.metrics import usual_metrics
-from bert_mobile.train.finetune.settings import FinetuneSettings
+from bert_mobile.train.finetune.settings import USUAL_EPOCHS, FinetuneSettings, usual_epochs
 from bert_mobile.train.finetune.start import Start, length_limit, read_start, task_config
 from bert_mobile.train.finetune.teacher import Teacher, read_teacher
 
@@ -108,6 +109,7 @@ def prepare(settings: FinetuneSettings, data: Data | None = None) -> Prepared:
     found = data or open_data(settings)
     told = [each.describe() for each in (found.train, found.dev) if isinstance(each, LabelledFile)]
     split = _read(settings, found, encoder, told)
+    told.extend(_many_epochs(settings, len(split.train.sequences.lengths)))
     metrics = _metrics(settings, found, split.labels)
     judge = Judge(
         settings.kind,
@@ -198,6 +200,14 @@ def _parted(encoded: Encoded, labels: tuple[str, ...], reading: Reading, told: l
     train = np.setdiff1d(np.arange(len(encoded)), dev)
     told.append(f"no dev file: {len(dev):,} of {len(encoded):,} train examples are held out")
     return _Split(encoded.taken(train), encoded.taken(dev), reading.kept, labels, train)
+
+
+def _many_epochs(settings: FinetuneSettings, sequences: int) -> list[str]:
+    """Tell where examples are read more often than usual, because they are few."""
+    epochs = usual_epochs(math.ceil(sequences / settings.batch_size))
+    if settings.epochs is not None or epochs == USUAL_EPOCHS:
+        return []
+    return [f"few examples: each is read {epochs:g} times, unless --epochs says otherwise"]
 
 
 def _taught(settings: FinetuneSettings, data: Data, encoder: TextEncoder, split: _Split) -> Teacher:

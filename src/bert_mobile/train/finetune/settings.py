@@ -18,6 +18,13 @@ LENGTHS = {"answer": 384}
 """Tokens of the longest sequence by kind, where it is not the usual one."""
 USUAL_LENGTH = 128
 
+USUAL_EPOCHS, MOST_EPOCHS, FEWEST_STEPS = 3.0, 20.0, 150
+"""Of few examples the usual epochs are too few steps to learn from: they are read more often then
+(Mosbach et al. 2021, arXiv:2006.04884)."""
+
+LOGS, LOG_EVERY = 40, 20
+"""Lines of `metrics.jsonl` that even a short run has, and steps between two lines of others."""
+
 STEPS_BETWEEN_SAVES = 1000
 """About: a whole checkpoint is four times the model's bytes and takes as long as dozens of steps on
 a GPU, so that shorter runs save none but the result."""
@@ -45,8 +52,9 @@ class FinetuneSettings:
     """Whether a text may have any number of labels."""
     model: str = "default"
     """What to start from: `default`, a folder, or a name on the Hub."""
-    epochs: float = 3.0
-    """How often every example is read (Devlin et al. 2018 chose among 2, 3 and 4)."""
+    epochs: float | None = None
+    """How often every example is read. None: 3 times (Devlin et al. 2018 chose among 2, 3 and 4);
+    more, up to 20, where that makes fewer than 150 steps."""
     batch_size: int = 32
     """Examples in a step."""
     learning_rate: float = 5e-5
@@ -89,15 +97,15 @@ class FinetuneSettings:
     """Weight of the teacher's attention relations beside that (MiniLMv2, Wang et al. 2020)."""
     precision: str = "auto"
     """As in a pre-training recipe: `auto`, `bf16`, `fp16` or `fp32`."""
-    log_every: int = 20
-    """Steps between two lines of `metrics.jsonl`."""
+    log_every: int | None = None
+    """Steps between two lines of `metrics.jsonl`; None: 20, fewer in a run of few steps."""
     save_every: int | None = None
     """Steps between two checkpoints to go on from; None: whole epochs of about 1,000."""
 
     def __post_init__(self) -> None:
         """Refuse contradictions; each message names the field."""
         for field in fields(self):  # 3 epochs are 3.0
-            if field.type is float:
+            if field.type in (float, float | None) and getattr(self, field.name) is not None:
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
         _one_of("kind", self.kind, KINDS)
         _one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
@@ -108,7 +116,9 @@ class FinetuneSettings:
     def _check_ranges(self) -> None:
         for name in ("epochs", "learning_rate", "clip_norm", "teacher_temperature"):
             value = getattr(self, name)
-            _require(0 < value < math.inf, f"{name} is {value}, expected more than 0")
+            _require(
+                value is None or 0 < value < math.inf, f"{name} is {value}, expected more than 0"
+            )
         for name in ("batch_size", "evaluations_per_epoch", "log_every", "save_every", "patience"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"{name} is {value}, expected at least 1")
@@ -195,7 +205,8 @@ class Course:
     @classmethod
     def of(cls, settings: FinetuneSettings, steps_per_epoch: int) -> "Course":
         """Return the schedule of `settings` for epochs of so many steps."""
-        steps = max(1, round(settings.epochs * steps_per_epoch))
+        epochs = settings.epochs or usual_epochs(steps_per_epoch)
+        steps = max(1, round(epochs * steps_per_epoch))
         epochs_a_save = math.ceil(STEPS_BETWEEN_SAVES / steps_per_epoch)
         return cls(
             steps=steps,
@@ -208,8 +219,13 @@ class Course:
             clip_norm=settings.clip_norm,
             precision=settings.precision,
             seed=settings.seed,
-            log_every=settings.log_every,
+            log_every=settings.log_every or min(LOG_EVERY, math.ceil(steps / LOGS)),
         )
+
+
+def usual_epochs(steps_per_epoch: int) -> float:
+    """Return how often examples are read that make so many steps, where nothing else is said."""
+    return min(MOST_EPOCHS, max(USUAL_EPOCHS, math.ceil(FEWEST_STEPS / steps_per_epoch)))
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
