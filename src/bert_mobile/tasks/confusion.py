@@ -78,9 +78,9 @@ def draw(found: Confusion, path: Path, title: str) -> Path | None:
         _draw_pairs(axes, found)
     else:
         _draw_matrix(figure, axes, found)
-    figure.suptitle(fill(_plain(title), int(width * LETTERS_AN_INCH)))
+    axes.set_title(fill(_plain(title), int(width * LETTERS_AN_INCH)), pad=12)
     with atomic_file(path) as scratch:
-        figure.savefig(scratch, format="png", dpi=110)
+        figure.savefig(scratch, format="png", dpi=110, bbox_inches="tight", pad_inches=0.15)
     return path
 
 
@@ -102,7 +102,7 @@ def _draw_matrix(figure: Any, axes: Any, found: Confusion) -> None:
     totals = found.counts.sum(1, keepdims=True)
     parts = found.counts / np.maximum(totals, 1)
     image = axes.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
-    figure.colorbar(image, ax=axes, label="part of the expected label's examples", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="part of the expected label", shrink=0.8)
     names = [_short(label) for label in found.labels]
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
@@ -125,6 +125,7 @@ def _draw_pairs(axes: Any, found: Confusion) -> None:
     axes.set(xlabel=f"times expected → predicted; in all {errors:,} of {total:,} are wrong")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.margins(x=0.08, y=0.01)
+    axes.set_axisbelow(True)
     axes.grid(axis="x", alpha=0.3)
 
 

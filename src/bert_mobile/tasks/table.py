@@ -34,7 +34,7 @@ def task(name: str) -> Task:
     known = OTHER_NAMES.get(name.lower(), name.lower())
     if known in TASKS:
         return TASKS[known]
-    near = get_close_matches(known, [*TASKS, *OTHER_NAMES], n=1, cutoff=0.5)
+    near = get_close_matches(known, [*TASKS, *OTHER_NAMES], n=1)
     raise InputError(
         f"no task is called {name!r}, expected one of {', '.join(TASKS)}",
         hint=f"did you mean {OTHER_NAMES.get(near[0], near[0])}?" if near else "name one of these",

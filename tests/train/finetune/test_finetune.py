@@ -16,6 +16,7 @@ from bert_mobile.files import sha256
 from bert_mobile.train import state
 from bert_mobile.train.feed import Feed
 from bert_mobile.train.finetune import finetune
+from bert_mobile.train.finetune.run import Finetuning
 from bert_mobile.train.record import read_metrics
 from bert_mobile.train.sitting import Sitting
 from tests.train.finetune.conftest import reviews, write_csv
@@ -121,7 +122,7 @@ def test_the_artefacts_are_there(finished, settings, reviews_csv):
 def test_the_best_weights_are_shipped(finished):
     judged = [line for line in read_metrics(finished.folder) if "dev_accuracy" in line]
     assert [line["step"] for line in judged] == [17, 34, 51, 68]
-    best = max(judged, key=lambda line: line["dev_accuracy"])
+    best = max(judged, key=lambda line: (line["dev_accuracy"], line["step"]))
     assert finished.best_step == best["step"]
     assert finished.figures["accuracy"] == best["dev_accuracy"]
 
@@ -132,6 +133,13 @@ def test_the_seed_decides_everything(settings, finished, tmp_path):
     finetune(settings(seed=2, epochs=1), tmp_path / "other")
     with pytest.raises(AssertionError, match="differs by"):
         assert_same_weights(tmp_path / "other", finished.folder)
+
+
+def test_of_equally_good_weights_the_latest_are_shipped(settings, tmp_path):
+    """And patience ends nevertheless."""
+    made = settings(learning_rate=1e-9, patience=2)  # nothing is learned
+    report = finetune(made, tmp_path / "run")
+    assert (report.best_step, report.step) == (51, 51)
 
 
 # --- going on -----------------------------------------------------------------------------------
@@ -155,10 +163,15 @@ def test_a_killed_run_ends_with_the_same_weights(settings, finished, reviews_csv
 
 def test_a_crashed_run_keeps_its_best_weights(settings, finished, tmp_path, monkeypatch):
     """It is patient, too: judgements before the crash count."""
-    made = settings(save_every=36, metric="macro_f1", learning_rate=1e-9, patience=2)
+    consider = Finetuning._consider
+
+    def ever_worse(self, step, found):
+        consider(self, step, found | {"macro_f1": 1 / step})
+
+    monkeypatch.setattr(Finetuning, "_consider", ever_worse)
+    made = settings(save_every=36, metric="macro_f1", patience=2)
     whole = finetune(made, tmp_path / "whole")
-    assert whole.best_step == 17  # nothing is learned, and only more is better
-    assert whole.step == 51
+    assert (whole.best_step, whole.step) == (17, 51)
     with monkeypatch.context() as patch:
         stop_after(patch, 40)
         with pytest.raises(RuntimeError, match="the power went"):

@@ -212,15 +212,21 @@ class Finetuning:
             shutil.rmtree(folder)
 
     def _consider(self, step: int, found: dict[str, float]) -> None:
-        """Keep the weights where they are the best so far; all processes decide as the first."""
+        """Keep the weights where they are the best so far; all processes decide as the first.
+
+        Of equally good ones the latest are kept: few dev examples are soon all right, long before
+        the network is sure of its answers.
+        """
         judge, best = self.prepared.judge, self.best
         [figure] = self.world.total([found[judge.main] if self.world.is_first else 0.0])
         best.looked = step
-        if not judge.is_better(figure, best.figure):
-            best.looks_since += 1
+        is_better = judge.is_better(figure, best.figure)
+        looks_since = 0 if is_better else best.looks_since + 1
+        if not is_better and figure != best.figure:
+            best.looks_since = looks_since
             return
         weights = {name: array.copy() for name, array in self.model.to_huggingface().items()}
-        self.best = Best(step, figure, found, 0, step, weights)
+        self.best = Best(step, figure, found, looks_since, step, weights)
 
     def _write_best(self, folder: Path) -> None:
         record = {name: value for name, value in vars(self.best).items() if name != "weights"}

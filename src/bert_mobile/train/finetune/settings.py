@@ -85,8 +85,8 @@ class FinetuneSettings:
     evaluations_per_epoch: int = 1
     """How often the dev examples are judged in an epoch."""
     patience: int | None = None
-    """Stop after so many judgements without a better one; None: never. The best weights are kept
-    and shipped in either case."""
+    """Stop after so many judgements without a better one; None: never. The best weights, of equally
+    good ones the latest, are kept and shipped in either case."""
     teacher: str | None = None
     """Folder of a fine-tuned BERT whose answers are learned too."""
     teacher_temperature: float = 2.0
