@@ -17,9 +17,10 @@ from bert_mobile.model.config import (
     TOKENS,
     BertConfig,
 )
-from bert_mobile.quantize.calibrate import OUTPUT_WORDS, Calibrator
+from bert_mobile.quantize.calibrate import OUTPUT_WORDS, Calibrator, _Sums
 from bert_mobile.quantize.interface import WORDS
 from bert_mobile.quantize.pack import Layout, PackedRows, pack_matrix, unpack_matrix
+from bert_mobile.quantize.rounding import damped
 from bert_mobile.quantize.sensitivity import Rounder, Unit, coarsest, measure, units_of
 from bert_mobile.tokenizer import load_tokenizer
 from tests.conftest import document
@@ -203,3 +204,17 @@ def test_the_divergence_of_each_kind_of_answer(tiny_config):
         assert divergence(config, still, moved) == pytest.approx(expected / scale, rel=1e-5)
     config = tiny_config.with_task(SEQUENCES, labels=("a",), problem_type=REGRESSION)
     assert divergence(config, [[2.0]], [[0.5]]) == pytest.approx(2.25)
+
+
+def test_inputs_that_hardly_vary_have_a_covariance():
+    """A pooler's may be nearly the same for every text."""
+    rng = np.random.default_rng(3)
+    rows = (1 + 1e-4 * rng.normal(size=(400, 64))).astype(np.float32)
+    sums = _Sums()
+    for part in np.split(rows, 20):
+        sums.add([part])
+    found, wide = sums.moments(), rows.astype(np.float64)
+    expected = np.cov(wide.T, bias=True)
+    assert np.abs(found.mean - wide.mean(0)).max() < 1e-6
+    assert np.abs(found.covariance - expected).max() < 0.01 * expected.max()
+    assert np.linalg.eigvalsh(damped(found.covariance)).min() > 0

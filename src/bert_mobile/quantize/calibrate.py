@@ -134,22 +134,31 @@ class Calibrator:
 
 
 class _Sums:
-    """Sums over the rows that went into one product so far."""
+    """Sums over the rows that went into one product so far.
+
+    They are taken about the mean of the first rows: where inputs hardly vary, as those of a pooler
+    may, float32 would lose their covariance beside the square of their mean.
+    """
 
     def __init__(self) -> None:
-        self._rows, self._first, self._second = 0, np.zeros(1), np.zeros((1, 1), np.float32)
+        self._rows, self._first, self._second = 0, np.zeros(1), np.zeros((1, 1))
+        self._about: FloatArray | None = None
 
     def add(self, values: Sequence[FloatArray]) -> None:
         """Count rows in, arrays of (R, C)."""
         rows = np.concatenate(values)
+        if self._about is None:
+            self._about = rows.mean(axis=0)
+        rows = rows - self._about
         self._rows += len(rows)
         self._first = self._first + rows.sum(axis=0, dtype=np.float64)
         self._second = self._second + rows.T @ rows
 
     def moments(self) -> Moments:
         """Return mean and covariance."""
-        mean = self._first / self._rows
-        covariance = self._second / self._rows - np.outer(mean, mean)
+        shift = self._first / self._rows
+        covariance = self._second / self._rows - np.outer(shift, shift)
+        mean = shift if self._about is None else self._about + shift
         return Moments(mean.astype(np.float32), covariance.astype(np.float32))
 
 
