@@ -3,6 +3,7 @@
 import gzip
 import json
 import lzma
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 
 from bert_mobile.errors import InputError
 from bert_mobile.labelled import (
-    check_labels,
     label_counts,
     label_names,
     lines,
     open_labelled,
     refuse_one_class,
 )
+from bert_mobile.labelled.labels import case_remark, unseen_label
 
 GOOD = "text,label\n" + "".join(f"some words number {i},{'ab'[i % 2]}\n" for i in range(8))
 CONTEXT = "Rollo came from Norway. He was a Viking."
@@ -224,20 +225,61 @@ def test_other_encodings_are_read_when_named(tmp_path: Path) -> None:
 
 def test_labels_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(GOOD)
-    names = label_names(open_labelled(tmp_path / "train.csv", "classify"))
-    (tmp_path / "dev.csv").write_text("text,label\nx y,a\nx z,A\n")
-    dev = open_labelled(tmp_path / "dev.csv", "classify")
-    with pytest.raises(
-        InputError,
-        match=r"dev\.csv, line 3, column 'label': label 'A', expected one of the train.*: a, b",
-    ):
-        check_labels(dev, names)
-    assert check_labels(dev, [*names, "A"]) == 2
+    train = open_labelled(tmp_path / "train.csv", "classify")
+    refuse_one_class(train, label_names(train))
     (tmp_path / "one.csv").write_text("text,label\nx y,a\nx z,a\n")
     one = open_labelled(tmp_path / "one.csv", "classify")
     with pytest.raises(InputError, match=r"one\.csv, column 'label': the only label is 'a'"):
         refuse_one_class(one, label_counts(one))
-    refuse_one_class(dev, names)
+
+
+def test_labels_that_differ_in_case_alone() -> None:
+    assert case_remark(["good", "bad", "Good"]) == (
+        "labels 'Good' and 'good' differ in case alone; are they one?"
+    )
+    assert case_remark(["good", "goods", "1", "2"]) is None
+
+
+def test_an_unseen_label_is_shown_with_its_likeliest_spelling() -> None:
+    near = unseen_label("dev.csv, line 3", "Good", ["good", "bad"])
+    assert (near.message, near.hint) == (
+        "dev.csv, line 3: label 'Good', expected one of the training file's: bad, good",
+        "did you mean 'good'?",
+    )
+    assert unseen_label("dev.csv", "x", ["good"]).hint == (
+        "train on examples of it, or delete the row"
+    )
+
+
+def test_files_that_are_read_together_need_the_same_columns(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(GOOD)
+    (tmp_path / "dev.csv").write_text("sentence,label\nx y,a\n")
+    columns = open_labelled(tmp_path / "train.csv", "classify").columns
+    with pytest.raises(InputError, match=r"dev\.csv: no column 'text', found") as raised:
+        open_labelled(tmp_path / "dev.csv", "classify", columns_like=columns)
+    assert raised.value.hint == "files that are read together need the same columns"
+
+
+def test_a_place_in_several_files_names_the_right_one(tmp_path: Path) -> None:
+    for name, label in (("a.csv", "x"), ("b.csv", "y"), ("c.csv", "z")):
+        (tmp_path / name).write_text(f"text,label\nhe was,{label}\n")
+    each = [open_labelled(tmp_path / f"{name}.csv", "classify") for name in "abc"]
+    files = tuple(file for one in each for file in one.files)
+    several = replace(each[0], files=files)
+    for name, example in zip("abc", several, strict=True):
+        assert several.place(example) == f"{tmp_path}/{name}.csv, line 2, column 'label'"
+
+
+def test_a_split_of_a_json_file_is_named_behind_a_colon(tmp_path: Path) -> None:
+    path = tmp_path / "intents.json"
+    path.write_text(json.dumps({"train": [["he was", "a"]], "val": [["she was", "b"]]}))
+    [example] = open_labelled(f"{path}:val", "classify")
+    assert example.labels == ("b",)
+    with pytest.raises(InputError, match="several splits, expected one of train, val") as raised:
+        open_labelled(path, "classify")
+    assert raised.value.hint == f"name it behind a colon: {path}:train"
+    with pytest.raises(InputError, match="names the split 'val', and split is 'train'"):
+        open_labelled(f"{path}:val", "classify", split="train")
 
 
 @pytest.mark.parametrize(

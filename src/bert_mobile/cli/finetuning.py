@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bert_mobile.cli.output import FOLDER, as_json, example, show, table
+from bert_mobile.cli.output import FOLDER, LABELLED, as_json, example, show, table
 
 _KINDS = {
     "classify": (
@@ -63,6 +63,7 @@ _OPTIONS = (
     ),
     click.option("--text", multiple=True, metavar="COL", help="Column of a text; guessed without."),
     click.option("--label", metavar="COL", help="Column of the label; guessed without."),
+    *LABELLED,
     click.option(
         "--model", default="default", show_default="the embedded model", metavar="M",
         help="What to start from: a folder, or a repository on the Hub.",
@@ -115,7 +116,7 @@ def _run(kind: str, **options: Any) -> None:
     out: Path = options.pop("out")
     resume, minutes, as_json_ = (options.pop(name) for name in ("resume", "minutes", "as_json"))
     more = options.pop("settings")
-    given = {name: value for name, value in options.items() if value not in (None, False)}
+    given = {name: value for name, value in options.items() if value is not None}
     from bert_mobile.train.finetune import FinetuneSettings
     from bert_mobile.train.finetune import finetune as run
     from bert_mobile.train.recipe import settings_of

@@ -40,6 +40,20 @@ batch_size_option = click.option(
     help="Texts that go through the network together.",
 )  # fmt: skip
 
+LABELLED = (
+    click.option("--encoding", metavar="NAME", show_default="utf-8", help="Of labelled files."),
+    click.option(
+        "--header/--no-header", default=None, show_default="looked for",
+        help="Whether CSV and TSV files begin with the names of their columns.",
+    ),
+    click.option(
+        "--form", metavar="KIND", show_default="by the name",
+        help="What labelled files are: csv, tsv, jsonl, json, parquet, conll or conllu.",
+    ),
+    click.option("--skip-unlabelled", is_flag=True, help="Leave out what has no label."),
+)  # fmt: skip
+"""Options of all commands that read labelled files; `labelled.open_labelled` has the same names."""
+
 
 def example(*lines: str) -> str:
     """Return the end of a help page, with a command to copy a line."""

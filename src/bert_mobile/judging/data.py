@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bert_mobile.errors import InputError
 from bert_mobile.judging.sequences import Collector, IntArray, Sequences, ragged_rows
 from bert_mobile.labelled import Example, LabelledFile, LabelledText, Question, TaggedSentence
-from bert_mobile.labelled.labels import sorted_names
+from bert_mobile.labelled.labels import sorted_names, unseen_label
 from bert_mobile.runtime.batches import Tokens
 from bert_mobile.runtime.text import TextEncoder, TruncationWarning
 
@@ -30,6 +30,9 @@ HELD_OUT_OF = 10
 """One of so many examples is held out where there are no dev examples."""
 FEWEST = 2 * HELD_OUT_OF
 
+LARGEST_NUMBER = 1e30
+"""To learn: its like are computed with in float32, which ends at 3.4e38."""
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -37,7 +40,7 @@ class Encoded:
 
     sequences: Sequences
     targets: NDArray[Any]
-    """(m,) int32 labels, (n, L) uint8 where there may be several, (n,) float32 numbers, or (n, 2)
+    """(m,) int32 labels, (n, L) uint8 where there may be several, (n,) float64 numbers, or (n, 2)
     int32 first and last token of an answer."""
     places: NDArray[Any] | None = None
     """(m,) token of its sequence at which each word begins; None where sequences are asked for."""
@@ -116,10 +119,7 @@ class Reading:
     def number(self, label: str, where: Callable[[], str]) -> int:
         """Return the number of a label; raises `InputError` where it is none of the known ones."""
         if label not in self.found and self.names is not None:
-            raise InputError(
-                f"{where()}: label {label!r}, expected one of {', '.join(self.names[:10])}",
-                hint="train on examples of it, or leave them out",
-            )
+            raise unseen_label(where(), label, self.names)
         return self.found.setdefault(label, len(self.found))
 
 
@@ -212,6 +212,11 @@ def _target(example: LabelledText, kind: str, reading: Reading, place: "_Namer")
     if kind == "regress":
         if example.value is None:
             raise _unlabelled(place(example))
+        if abs(example.value) > LARGEST_NUMBER:
+            raise InputError(
+                f"{place(example)}: {example.value:g}, expected at most {LARGEST_NUMBER:g}",
+                hint="give the numbers in a larger unit",
+            )
         return example.value
     if example.labels is None:
         raise _unlabelled(place(example))
@@ -228,7 +233,7 @@ def _target(example: LabelledText, kind: str, reading: Reading, place: "_Namer")
 
 def _targets(targets: list[Any], kind: str, reading: Reading) -> NDArray[Any]:
     if kind == "regress":
-        return np.array(targets, dtype=np.float32)
+        return np.array(targets, dtype=np.float64)
     if not reading.several:
         return np.array(targets, dtype=np.int32)
     columns = np.zeros((len(targets), len(reading.found)), dtype=np.uint8)

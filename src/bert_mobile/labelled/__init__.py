@@ -28,7 +28,6 @@ from bert_mobile.labelled.examples import (
 )
 from bert_mobile.labelled.file import LabelledFile
 from bert_mobile.labelled.labels import (
-    check_labels,
     label_counts,
     label_names,
     refuse_one_class,
@@ -44,7 +43,6 @@ __all__ = [
     "LabelledText",
     "Question",
     "TaggedSentence",
-    "check_labels",
     "label_counts",
     "label_names",
     "open_labelled",

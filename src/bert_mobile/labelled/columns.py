@@ -65,6 +65,8 @@ class Chooser:
     sample: Sample
     kind: str
     needs_labels: bool
+    alike: bool = False
+    """Whether columns are named by another file, not by somebody."""
 
     def choose(self, text: Sequence[str], label: str | None) -> Chosen:
         """Return the columns, those that are named and guesses for the others.
@@ -95,9 +97,11 @@ class Chooser:
         if names.is_position(name) and int(name[1:]) <= len(known):
             return known[int(name[1:]) - 1]
         near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "name one of those"
+        if self.alike:
+            hint = "files that are read together need the same columns"
         raise InputError(
-            f"{self.file.name}: no column {name!r}, found {', '.join(known)}",
-            hint=f"did you mean {near[0]!r}?" if near else "name one of those",
+            f"{self.file.name}: no column {name!r}, found {', '.join(known)}", hint=hint
         )
 
     def _refuse_misused(self, texts: tuple[str, ...], labels: tuple[str, ...]) -> None:

@@ -66,10 +66,23 @@ class LabelledFile:
                             done = now
                 bar.advance(file.bytes - done)
 
+    @property
+    def labels_place(self) -> str:
+        """Name the file, and the column of its labels where it has columns, for a message."""
+        return f"{self.name}, column {self.columns.label!r}" if self.columns else self.name
+
     def place(self, example: Example, column: str | None = None) -> str:
         """Name an example's place for a message; `column` defaults to the label's."""
         column = column or (self.columns.label if self.columns else None)
-        return self.files[0].at(example.line, column)
+        return self._file_of(example).at(example.line, column)
+
+    def _file_of(self, example: Example) -> DataFile:
+        """Find the file of an example; several are read again, which only an error asks for."""
+        for file in self.files[:-1]:
+            with open_stream(file.path) as stream:
+                if any(each == example for each in self.reader(file, stream)):
+                    return file
+        return self.files[-1]
 
     def error(self, example: Example, found: str, hint: str) -> InputError:
         """Return the error for an example's label."""

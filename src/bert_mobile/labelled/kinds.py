@@ -61,6 +61,18 @@ def find(
     return (file,)
 
 
+def with_split(source: str | Path, split: str | None) -> tuple[str | Path, str | None]:
+    """Return a file and the split that its name asks for, as in `data.json:train`."""
+    name, colon, named = str(source).rpartition(":")
+    if not colon or suffix_kind(name) != "json" or remote.is_address(source) or "/" in named:
+        return source, split
+    if split not in (None, named):
+        raise InputError(
+            f"{source} names the split {named!r}, and split is {split!r}", hint="give one of them"
+        )
+    return name, named
+
+
 def _is_elsewhere(path: Path) -> bool:
     """Tell that OWNER/NAME is no file here, nor meant to be one."""
     return not path.exists() and suffix_kind(path.name) is None

@@ -69,40 +69,31 @@ def scheme_remark(names: Iterable[str]) -> str | None:
     return None
 
 
+def case_remark(names: Iterable[str]) -> str | None:
+    """Say which labels differ in case alone; None where none do."""
+    alike: dict[str, str] = {}
+    for name in sorted_names(names):
+        other = alike.setdefault(name.casefold(), name)
+        if other != name:
+            return f"labels {other!r} and {name!r} differ in case alone; are they one?"
+    return None
+
+
 def refuse_one_class(file: LabelledFile, names: Collection[str]) -> None:
     """Raise `InputError` where there is nothing to tell apart."""
     if len(names) < 2:
-        column = f", column {file.columns.label!r}" if file.columns else ""
         found = f"the only label is {next(iter(names))!r}" if names else "there is no label"
         raise InputError(
-            f"{file.name}{column}: {found}, expected two or more",
+            f"{file.labels_place}: {found}, expected two or more",
             hint="add examples of another class, or name another column with label (--label)",
         )
 
 
-def check_labels(file: LabelledFile, names: Collection[str]) -> int:
-    """Read a file to its end; return how many examples it has.
-
-    Raises `InputError` at the first label that is not among `names`, and for whatever else is
-    wrong.
-    """
-    known = frozenset(names)
-    count = 0
-    for example in file:
-        count += 1
-        if not known.issuperset(labels_of(example)):
-            raise _unseen(file, example, names)
-    if not count:
-        raise file.files[0].empty()
-    return count
-
-
-def _unseen(file: LabelledFile, example: Example, names: Collection[str]) -> InputError:
-    label = next(name for name in labels_of(example) if name not in names)
+def unseen_label(where: str, label: str, names: Collection[str]) -> InputError:
+    """Return the error for a label of an example that is none of the training data's."""
     near = difflib.get_close_matches(label, names, n=1)
     shown = ", ".join(sorted_names(names)[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-    return file.error(
-        example,
-        f"label {label!r}, expected one of the training file's: {shown}",
-        f"did you mean {near[0]!r}?" if near else "train on examples of it, or delete the row",
+    return InputError(
+        f"{where}: label {label!r}, expected one of the training file's: {shown}",
+        hint=f"did you mean {near[0]!r}?" if near else "train on examples of it, or delete the row",
     )

@@ -48,7 +48,7 @@ def numbered_lines(
                 number,
                 None,
                 "a NUL byte, expected text",
-                "the file is binary, damaged, or of an encoding such as utf-16 (option encoding)",
+                "the file is binary, damaged, or of an encoding such as utf-16 (--encoding)",
             )
         yield number, line
 

@@ -136,7 +136,7 @@ def _records(file: DataFile, document: Any, split: str | None) -> Sequence[Any]:
         found = f"no split {split!r}" if split else "several splits"
         raise InputError(
             f"{file.name}: {found}, expected one of {', '.join(splits)}",
-            hint=f"name one, e.g. split={next(iter(splits))!r}",
+            hint=f"name it behind a colon: {file.name}:{next(iter(splits))}",
         )
     return splits[split]
 

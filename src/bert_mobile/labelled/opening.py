@@ -50,19 +50,22 @@ def open_labelled(
     `text` and `label` name columns (`#2` by place), else they are guessed; `columns_like` are
     those of another file that this one must be like. `several`: a text may have any number of
     labels, as a list or in one string parted by `|` or `,`. Without `needs_labels`, a file without
-    labels will do. `split` names one of several in the file or data set. `header` says whether a
+    labels will do. `split` names one of several in the file or data set, as does `FILE.json:SPLIT`
+    or `OWNER/NAME:SPLIT`. `header` says whether a
     CSV or TSV file has one, and `form` what kind of file it is, whatever its name (`csv`, `tsv`,
     `jsonl`, `json`, `parquet`, `conll`, `conllu`). `skip_unlabelled` leaves out what
     has no label, and `skip_short_rows` rows of too few fields.
 
     Raises `InputError` where the file is not what was expected; so does reading it.
     """
+    given = str(source)
+    source, split = kinds.with_split(source, split)
     layout = Layout(encoding_name(encoding), header, split, skip_short_rows)
     text = (text,) if isinstance(text, str) else tuple(text)
     wishes = Wishes(kind, text, label, columns_like, several, needs_labels, skip_unlabelled)
     files = kinds.find(source, kind, split, form)
     opened = _without_columns(files, wishes, layout) or _table(files, wishes, layout)
-    return replace(opened, path=str(source))
+    return replace(opened, path=given)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class Wishes:
 
     def choose(self, file: DataFile, sample: Sample) -> Chosen:
         """Return the columns to read; those of `columns_like` where nothing else is named."""
-        chooser = Chooser(file, sample, self.kind, self.needs_labels)
+        chooser = Chooser(
+            file, sample, self.kind, self.needs_labels, alike=self.columns_like is not None
+        )
         text, label = self.text, self.label
         if self.columns_like:
             text = text or self.columns_like.texts
@@ -210,7 +215,7 @@ def _sample(file: DataFile, table: Table) -> Sample:
         raise InputError(
             f"{file.name} has columns ({', '.join(table.columns)}) and no rows, expected labelled "
             "examples",
-            hint="check what wrote it; a file without header can be read with header=False",
+            hint="check what wrote it; if the first row is no header, say so (--no-header)",
         )
     return Sample(table.columns, rows)
 

@@ -59,7 +59,7 @@ class TextRows:
             return None
         try:
             value = float(cell) if not isinstance(cell, bool) else None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             value = None
         if value is None or not isfinite(value):
             raise file.error(

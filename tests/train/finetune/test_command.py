@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bert_mobile.cli import main
+from tests.train.finetune.conftest import reviews
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,19 @@ def test_errors_are_one_line_and_a_hint_before_anything_is_written(
     assert error in talk.splitlines()[-2]
     assert talk.splitlines()[-1].startswith("hint: ")
     assert not (out / "finetune.json").exists()
+
+
+def test_the_options_of_labelled_files_and_seed_0(run, tiny_checkpoint, tmp_path):
+    lines = [f"caf\xe9 {words};{label}" for words, label in reviews(30)]
+    (tmp_path / "r.data").write_text("\n".join([*lines, "it was;"]), encoding="latin-1")
+    words = ["finetune", "classify", "--train", tmp_path / "r.data", "--model", tiny_checkpoint]
+    words += ["--out", tmp_path / "run", "--seed", 0, "--epochs", 0.1, "--form", "csv"]
+    status, _, talk = run(*words, "--encoding", "latin-1", "--no-header")
+    assert status == 2
+    assert talk.splitlines()[-1].endswith("(--skip-unlabelled)")
+    read = ["--encoding", "latin-1", "--no-header", "--skip-unlabelled"]
+    status, _, talk = run(*words, *read)
+    assert status == 0, talk
+    assert "semicolon-separated without header" in talk
+    record = json.loads((tmp_path / "run" / "finetune.json").read_text())
+    assert (record["seed"], record["header"], record["form"]) == (0, False, "csv")

@@ -59,6 +59,15 @@ def test_few_examples_are_read_more_often(steps_per_epoch, steps, log_every):
     assert (course.steps, course.log_every) == (steps, log_every)
 
 
+def test_one_column_may_be_named_by_itself():
+    assert settings_of(FinetuneSettings, {"kind": "tag"}, ["text=words"]).text == ("words",)
+
+
+def test_how_files_are_read_shapes_no_weights():
+    read = FinetuneSettings("tag", encoding="latin-1", header=False, form="tsv", label="ner")
+    assert read.fingerprint == FinetuneSettings("tag").fingerprint
+
+
 def test_the_rate_rises_to_its_peak_and_falls_to_zero():
     course = Course.of(FinetuneSettings("tag", epochs=2, learning_rate=1.0), 50)
     assert (course.steps, course.warmup_steps, course.evaluate_every) == (100, 10, 50)

@@ -77,7 +77,9 @@ def test_a_teacher_alone_teaches_in_the_data_s_order_of_labels(settings, teacher
 def test_a_teacher_reads_with_its_own_tokenizer(settings, stranger):
     data = Data(examples(reviews(30)), examples(reviews(4)))
     prepared = prepare(settings(train="", teacher=str(stranger)), data)
-    found = teacher_logits(prepared.teacher, prepared.train, CPU, "fp32", quiet=True)
+    found = teacher_logits(
+        prepared.teacher, prepared.train, CPU, "fp32", scale=(0.0, 1.0), quiet=True
+    )
     theirs = AutoModelForSequenceClassification.from_pretrained(stranger).eval()
     tokenizer = AutoTokenizer.from_pretrained(stranger)
     read = tokenizer([text for text, _ in reviews(30)], padding=True, truncation=True,

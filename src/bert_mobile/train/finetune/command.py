@@ -16,7 +16,7 @@ from bert_mobile.train.devices import World, hardware, joined_world, local_proce
 from bert_mobile.train.emissions import Meter
 from bert_mobile.train.finetune.prepared import Data, Prepared, prepare
 from bert_mobile.train.finetune.run import Finetuning
-from bert_mobile.train.finetune.settings import FinetuneSettings
+from bert_mobile.train.finetune.settings import SHAPELESS, FinetuneSettings
 from bert_mobile.train.loop import train
 from bert_mobile.train.optimizers import make_optimizers
 from bert_mobile.train.record import Line, Panel, draw_curve
@@ -24,9 +24,6 @@ from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
 
 SETTINGS = "finetune.json"
-
-_MAY_DIFFER = ("train", "dev", "model", "teacher", "log_every", "save_every")
-"""Settings that may change between two sittings: what they name is compared by its hash."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +184,7 @@ def _refuse_other_run(settings: FinetuneSettings, out: Path, *, resume: bool) ->
     before = read_json(out / SETTINGS, "the settings of a fine-tuning")
     now = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
     for name, value in now.items():
-        if name not in _MAY_DIFFER and before.get(name) != value:
+        if name not in SHAPELESS and before.get(name) != value:
             raise InputError(
                 f"{out} was begun with {name} {before.get(name)}, not {value}",
                 hint="resume with the settings the run began with, or give a new --out",

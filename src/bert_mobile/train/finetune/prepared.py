@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,19 @@ from bert_mobile.judging.sequences import IntArray
 from bert_mobile.labelled import (
     Example,
     LabelledFile,
-    check_labels,
     open_labelled,
     refuse_one_class,
 )
+from bert_mobile.labelled.labels import case_remark, scheme_remark
 from bert_mobile.model.config import BertConfig
 from bert_mobile.runtime.text import TextEncoder, TruncationWarning
-from bert_mobile.tasks.metrics import usual_metrics
+from bert_mobile.tasks.metrics import higher_is_better, usual_metrics
 from bert_mobile.train.finetune.settings import USUAL_EPOCHS, FinetuneSettings, usual_epochs
 from bert_mobile.train.finetune.start import Start, length_limit, read_start, task_config
 from bert_mobile.train.finetune.teacher import Teacher, read_teacher
+
+FINEST = 1e-6
+"""Standard deviation, as a part of the largest number, below which float32 shows no difference."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,17 @@ class Prepared:
         yes = self.train.targets.sum(0, dtype=np.float64)
         return ((len(self.train.targets) - yes) / np.maximum(yes, 1)).astype(np.float32)
 
-    def standardised(self, mean: float, deviation: float) -> Encoded:
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Mean and standard deviation of the numbers to learn; 0 and 1 where labels are learned."""
+        values = self.train.targets
+        return (float(values.mean()), float(values.std())) if values.dtype.kind == "f" else (0, 1)
+
+    def standardised(self) -> Encoded:
         """Return the train examples with numbers of mean 0 and standard deviation 1."""
-        return replace(self.train, targets=((self.train.targets - mean) / deviation))
+        mean, deviation = self.scale
+        targets = (self.train.targets - mean) / deviation
+        return replace(self.train, targets=targets.astype(np.float32))
 
 
 def prepare(settings: FinetuneSettings, data: Data | None = None) -> Prepared:
@@ -111,6 +123,7 @@ def prepare(settings: FinetuneSettings, data: Data | None = None) -> Prepared:
     split = _read(settings, found, encoder, told)
     told.extend(_many_epochs(settings, len(split.train.sequences.lengths)))
     metrics = _metrics(settings, found, split.labels)
+    _check_numbers(settings, found, split, metrics[0])
     judge = Judge(
         settings.kind,
         split.dev,
@@ -137,19 +150,19 @@ def open_data(settings: FinetuneSettings) -> Data:
     """Open the files of the settings; the columns of dev are those of train."""
     if not settings.train:
         raise InputError("there is no file to train on", hint="give --train FILE")
-    train = open_labelled(
-        settings.train,
-        settings.kind,
-        text=settings.text,
-        label=settings.label,
+    opened = partial(
+        open_labelled,
+        kind=settings.kind,
         several=settings.several,
+        encoding=settings.encoding,
+        header=settings.header,
+        form=settings.form,
+        skip_unlabelled=settings.skip_unlabelled,
     )
+    train = opened(settings.train, text=settings.text, label=settings.label)
     if settings.dev is None:
         return Data(train)
-    dev = open_labelled(
-        settings.dev, settings.kind, several=settings.several, columns_like=train.columns
-    )
-    return Data(train, dev)
+    return Data(train, opened(settings.dev, columns_like=train.columns))
 
 
 @dataclass(frozen=True)
@@ -172,14 +185,18 @@ def _read(settings: FinetuneSettings, data: Data, encoder: TextEncoder, told: li
     _check_classes(settings, data, labels)
     if labels:
         told.append(f"{len(labels):,} labels: {_shown(labels)}")
+    remark = scheme_remark(labels) if settings.kind == "tag" else case_remark(labels)
+    if remark:
+        _warn(f"{_name(data.train)}: {remark}")
     _warn_cut(reading, "train")
     if data.dev is None:
         return _parted(encoded, labels, reading, told)
-    if isinstance(data.dev, LabelledFile):
-        check_labels(data.dev, labels)
     judging = _reading(settings, encoder, labels, "all")
     dev = read_examples(data.dev, settings.kind, judging)
     _warn_cut(judging, "dev")
+    if dev.digest == encoded.digest:
+        same = f"{_name(data.dev)} has the very examples of {_name(data.train)}"
+        _warn(f"{same}: figures say nothing of new ones")
     return _Split(encoded, dev, judging.kept, labels, None)
 
 
@@ -231,6 +248,33 @@ def _check_classes(settings: FinetuneSettings, data: Data, labels: tuple[str, ..
         )
 
 
+def _check_numbers(settings: FinetuneSettings, data: Data, split: _Split, main: str) -> None:
+    """Raise `InputError` where numbers differ too little to be learned, or to be judged by."""
+    if settings.kind != "regress":
+        return
+    numbers, where = split.train.targets, _where(data.train)
+    if numbers.std() <= FINEST * np.abs(numbers).max():
+        raise InputError(
+            f"{where}: {_extent(numbers)}, expected different ones",
+            hint="name another column with --label; of large numbers, subtract what they share",
+        )
+    if higher_is_better(main) and np.ptp(split.dev.targets) == 0:  # a correlation
+        where = "the examples held out" if data.dev is None else _where(data.dev)
+        raise InputError(
+            f"{where}: {_extent(split.dev.targets)}, by which {main} cannot be judged",
+            hint="give --metric mean_absolute_error, or other examples with --dev",
+        )
+
+
+def _extent(numbers: NDArray[np.float64]) -> str:
+    low, high = numbers.min(), numbers.max()
+    return f"the only number is {low:g}" if low == high else f"all are from {low:.9g} to {high:.9g}"
+
+
+def _where(data: Iterable[Example]) -> str:
+    return data.labels_place if isinstance(data, LabelledFile) else "the data"
+
+
 def _metrics(settings: FinetuneSettings, data: Data, labels: tuple[str, ...]) -> tuple[str, ...]:
     usual = usual_metrics(settings.kind, labels, several=settings.several)
     metrics = data.metrics or usual
@@ -261,12 +305,16 @@ def _file_facts(data: Iterable[Example] | None) -> dict[str, Any] | None:
 
 def _warn_cut(reading: Reading, which: str) -> None:
     if reading.cut:
-        warnings.warn(
-            f"{reading.cut:,} {which} examples have more than {reading.encoder.limit} tokens and "
-            "were cut",
-            TruncationWarning,
-            stacklevel=4,
-        )
+        found = f"{reading.cut:,} {which} examples have more than {reading.encoder.limit} tokens"
+        _warn(f"{found} and were cut", TruncationWarning)
+
+
+def _warn(said: str, category: type[Warning] = UserWarning) -> None:
+    warnings.warn(said, category, stacklevel=5)
+
+
+def _name(data: Iterable[Example]) -> str:
+    return data.name if isinstance(data, LabelledFile) else "the data"
 
 
 def _shown(labels: Sequence[str]) -> str:

@@ -102,10 +102,7 @@ class Finetuning:
         torch.manual_seed(settings.seed)
         self.model = fresh_model(prepared.start, prepared.config).to(world.device)
         self.parameters = list(self.model.parameters())
-        self.scale = (0.0, 1.0)
-        if settings.kind == "regress":
-            values = prepared.train.targets
-            self.scale = float(values.mean()), float(values.std()) or 1.0
+        self.scale = prepared.scale
         objective = self._objective()
         self.figures: Sequence[str] = objective.figures
         self.objective: nn.Module = world.share(objective)
@@ -272,16 +269,16 @@ class Finetuning:
         if prepared.teacher is None:
             return None
         device, quiet = self.world.device, not self.world.is_first
-        precision = self.settings.precision
-        found = teacher_logits(prepared.teacher, prepared.train, device, precision, quiet=quiet)
-        mean, deviation = self.scale
-        return ((found.astype(np.float32) - mean) / deviation).astype(np.float16)
+        return teacher_logits(
+            prepared.teacher, prepared.train, device, self.settings.precision,
+            scale=self.scale, quiet=quiet,
+        )  # fmt: skip
 
     def _source(self, order: Order) -> Batches:
         prepared, settings = self.prepared, self.settings
         train = prepared.train
         if settings.kind == "regress":
-            train = prepared.standardised(*self.scale)
+            train = prepared.standardised()
         return Batches(
             train,
             order,

@@ -29,7 +29,10 @@ STEPS_BETWEEN_SAVES = 1000
 """About: a whole checkpoint is four times the model's bytes and takes as long as dozens of steps on
 a GPU, so that shorter runs save none but the result."""
 
-_SHAPELESS = ("train", "dev", "model", "teacher", "text", "label", "log_every", "save_every")
+SHAPELESS = (
+    "train", "dev", "text", "label", "encoding", "header", "form", "skip_unlabelled",
+    "model", "teacher", "log_every", "save_every",
+)  # fmt: skip
 """What shapes no weights by its name: of data, model and teacher the hashes are compared."""
 
 
@@ -48,6 +51,14 @@ class FinetuneSettings:
     """Columns of the text or the two texts; guessed where not given."""
     label: str | None = None
     """Column of the label or the number; guessed where not given."""
+    encoding: str = "utf-8"
+    """Of the files, as Python calls it."""
+    header: bool | None = None
+    """Whether CSV and TSV files have one; None: whether it looks like it."""
+    form: str | None = None
+    """What the files are, whatever their names (`labelled.kinds.KINDS`)."""
+    skip_unlabelled: bool = False
+    """Whether what has no label is left out, rather than refused."""
     several: bool = False
     """Whether a text may have any number of labels."""
     model: str = "default"
@@ -107,6 +118,8 @@ class FinetuneSettings:
         for field in fields(self):  # 3 epochs are 3.0
             if field.type in (float, float | None) and getattr(self, field.name) is not None:
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
+        if isinstance(self.text, str):
+            object.__setattr__(self, "text", (self.text,))
         _one_of("kind", self.kind, KINDS)
         _one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
         _one_of("precision", self.precision, PRECISIONS)
@@ -173,7 +186,7 @@ class FinetuneSettings:
     @property
     def fingerprint(self) -> str:
         """Hash of all that shapes the weights, but for the data, the model and the teacher."""
-        shaping = {k: v for k, v in asdict(self).items() if k not in _SHAPELESS}
+        shaping = {k: v for k, v in asdict(self).items() if k not in SHAPELESS}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

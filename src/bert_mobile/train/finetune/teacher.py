@@ -115,22 +115,30 @@ def _some(names: Sequence[str]) -> str:
 
 
 def teacher_logits(
-    teacher: Teacher, student: Encoded, device: torch.device, precision: str, *, quiet: bool
+    teacher: Teacher,
+    student: Encoded,
+    device: torch.device,
+    precision: str,
+    *,
+    scale: tuple[float, float],
+    quiet: bool,
 ) -> NDArray[np.float16]:
     """Return the teacher's logits, (m, L), for what `student` asks for; NaN where it is blind.
 
-    It is blind to words that its own pieces leave no room for.
+    It is blind to words that its own pieces leave no room for. `scale`, mean and standard
+    deviation, is what its numbers are standardised by, before they become float16.
     """
     if teacher.data is None:
         raise ValueError("the teacher has not read the examples")
     sequences, session = teacher.data.sequences, TorchSession(teacher.network(device), precision)
-    width = len(teacher.columns)
+    width, (mean, deviation) = len(teacher.columns), scale
     found = np.full((len(student.targets), width), np.nan, np.float16)
     with progress("teacher", None if quiet else len(sequences), "examples") as bar:
         for numbers in by_length(sequences.lengths.tolist(), BATCH):
             batch = sequences.batch(numbers, teacher.encoder.pad_id)
             for number, row in zip(numbers, session.run(LOGITS, batch), strict=True):
-                _note(found, number, row[..., teacher.columns], student, teacher.data)
+                own = (row[..., teacher.columns] - mean) / deviation
+                _note(found, number, own, student, teacher.data)
             bar.advance(len(numbers))
     return found
 
