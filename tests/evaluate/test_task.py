@@ -150,6 +150,24 @@ def test_several_labels_tags_and_answers(tiny_task, tmp_path):
     assert list(found.figures) == ["answer_f1", "exact_match"]
 
 
+def test_files_are_read_as_the_options_say(run, tiny_task, tmp_path):  # noqa: F811
+    model = tiny_task(SEQUENCES, labels=("neg", "pos"))
+    path = tmp_path / "films.data"
+    path.write_text("caf\xe9 was good,pos\nthe man,neg\nno,\n", encoding="latin-1")
+    given = ["evaluate", model, "--task", path, "--form", "csv", "--encoding", "latin-1"]
+    status, out, err = run(*given, "--no-header", "--skip-unlabelled", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)[0]["examples"] == 2
+    status, _, err = run(*given, "--no-header")
+    assert (status, "films.data, line 3, column '#2': no label" in err) == (2, True)
+    status, _, err = run("evaluate", model, "--data", tmp_path, "--no-header")
+    assert "error: --header is for --task a task or a file only" in err
+    splits = tmp_path / "films.json"
+    splits.write_text(json.dumps({"train": [["the man", "neg"]], "val": [["we", "pos"]] * 3}))
+    [found] = evaluate_on_task([str(model)], f"{splits}:val")
+    assert found.examples == 3
+
+
 # --- what it refuses ----------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bert_mobile.cli.output import FOLDER, LABELLED, as_json, example, show, table
+from bert_mobile.cli.output import FOLDER, as_json, example, labelled_options, show, table
 
 _KINDS = {
     "classify": (
@@ -63,7 +63,7 @@ _OPTIONS = (
     ),
     click.option("--text", multiple=True, metavar="COL", help="Column of a text; guessed without."),
     click.option("--label", metavar="COL", help="Column of the label; guessed without."),
-    *LABELLED,
+    labelled_options,
     click.option(
         "--model", default="default", show_default="the embedded model", metavar="M",
         help="What to start from: a folder, or a repository on the Hub.",

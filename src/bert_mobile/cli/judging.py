@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bert_mobile.cli.corpora import Source
-from bert_mobile.cli.output import FOLDER, as_json, example, show, table, threads_option
+from bert_mobile.cli.output import (
+    FOLDER,
+    as_json,
+    example,
+    labelled_options,
+    show,
+    table,
+    threads_option,
+)
 from bert_mobile.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -82,6 +90,7 @@ def models(as_json: bool) -> None:
 @click.option("--split", show_default="dev", metavar="SPLIT", help="Tasks: train, dev or test.")
 @click.option("--text", multiple=True, metavar="COL", help="Files: a text's column; else guessed.")
 @click.option("--label", metavar="COL", help="Files: the label's column; else guessed.")
+@labelled_options
 @click.option(
     "--report",
     "reports",
@@ -120,7 +129,9 @@ def evaluate(
 
 
 _OF_TEXT = ("pairs", "sentences", "text_field")
-_OF_TASKS = ("split", "text", "label", "reports")
+_OF_TASKS = (
+    "split", "text", "label", "encoding", "header", "form", "skip_unlabelled", "reports",
+)  # fmt: skip
 
 
 def _refuse_foreign(given: Mapping[str, Any], names: Sequence[str], where: str) -> None:

@@ -40,7 +40,7 @@ batch_size_option = click.option(
     help="Texts that go through the network together.",
 )  # fmt: skip
 
-LABELLED = (
+_LABELLED = (
     click.option("--encoding", metavar="NAME", show_default="utf-8", help="Of labelled files."),
     click.option(
         "--header/--no-header", default=None, show_default="looked for",
@@ -50,9 +50,20 @@ LABELLED = (
         "--form", metavar="KIND", show_default="by the name",
         help="What labelled files are: csv, tsv, jsonl, json, parquet, conll or conllu.",
     ),
-    click.option("--skip-unlabelled", is_flag=True, help="Leave out what has no label."),
+    click.option(
+        "--skip-unlabelled", is_flag=True, default=None, help="Leave out what has no label."
+    ),
 )  # fmt: skip
-"""Options of all commands that read labelled files; `labelled.open_labelled` has the same names."""
+
+
+def labelled_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of reading labelled files, as `labelled.open_labelled` has them.
+
+    Each is None where it is not given.
+    """
+    for option in reversed(_LABELLED):
+        command = option(command)
+    return command
 
 
 def example(*lines: str) -> str:

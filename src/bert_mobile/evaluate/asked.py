@@ -136,13 +136,16 @@ def ask_file(
     *,
     text: Sequence[str] = (),
     label: str | None = None,
+    **reading: Any,
 ) -> Asked:
     """Return the examples of a labelled file, read as a kind of question.
+
+    `reading` is what its name does not say, as `labelled.open_labelled` has it.
 
     Raises `InputError` naming file, line and column where it is no such file.
     """
     several = config.problem_type == MULTI_LABEL
-    file = open_labelled(path, kind, text=text, label=label, several=several)
+    file = open_labelled(path, kind, text=text, label=label, several=several, **reading)
     return Asked(Path(path).name, kind, tuple(file), file.describe(), several=several)
 
 

@@ -7,6 +7,7 @@ Runtime. No torch.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bert_mobile.checkpoint import PROVENANCE
 from bert_mobile.errors import InputError
@@ -20,6 +21,7 @@ from bert_mobile.evaluate.asked import (
     open_subject,
 )
 from bert_mobile.files import read_json
+from bert_mobile.labelled.kinds import with_split
 from bert_mobile.tasks.reports import write_reports
 from bert_mobile.tasks.table import task as task_of
 
@@ -54,19 +56,21 @@ def evaluate_on_task(
     label: str | None = None,
     reports: Path | None = None,
     threads: int | None = None,
+    **reading: Any,
 ) -> list[TaskJudgement]:
     """Judge models (as `bert_mobile.load` takes them) on a task.
 
     `task` is a name of the table, whose data lies in `data` (a folder, or `hub`), or a labelled
-    file, of which `text` and `label` name the columns. `reports` is a folder to write reports to,
-    with a folder for each model where there are several.
+    file, of which `text` and `label` name the columns and `reading` says what its name does not
+    (`encoding`, `header`, `form`, `skip_unlabelled` of `labelled.open_labelled`). `reports` is a
+    folder to write reports to, with a folder for each model where there are several.
 
     Raises `InputError` where there is no such task or data, or the data has no truth;
     `ArtifactError` where a model is damaged or has no head for such questions.
     """
     subjects = [open_subject(model, threads=threads) for model in models]
     is_file = is_labelled_file(task)
-    _refuse_options(task, data, is_file=is_file, columns=bool(text or label))
+    _refuse_options(task, data, is_file=is_file, options=bool(text or label or reading))
     known: dict[tuple[str, str | None], Asked] = {}
     found = []
     for subject in subjects:
@@ -74,7 +78,7 @@ def evaluate_on_task(
         key = kind, subject.config.problem_type if is_file else None
         if key not in known:
             known[key] = (
-                ask_file(task, subject.config, kind, text=text, label=label)
+                ask_file(task, subject.config, kind, text=text, label=label, **reading)
                 if is_file
                 else _asked(task, data or "", split)
             )
@@ -88,8 +92,8 @@ def is_labelled_file(task: str) -> bool:
     return Path(task).is_file() or "/" in task or Path(task).suffix != ""
 
 
-def _refuse_options(task: str, data: str | Path | None, *, is_file: bool, columns: bool) -> None:
-    if is_file and not Path(task).is_file() and "://" not in task:
+def _refuse_options(task: str, data: str | Path | None, *, is_file: bool, options: bool) -> None:
+    if is_file and "/" not in task and not Path(with_split(task, None)[0]).is_file():
         raise InputError(
             f"{task} is no file, expected a labelled file or the name of a task",
             hint="check the path; the tasks are in the table of bert_mobile.tasks",
@@ -106,9 +110,9 @@ def _refuse_options(task: str, data: str | Path | None, *, is_file: bool, column
                 f"{task} needs --data, expected the folder of its data, or hub",
                 hint=f"see {task_of(task).source}",
             )
-        if columns:
+        if options:
             raise InputError(
-                f"--text and --label are given, but the columns of {task} are known",
+                f"options of labelled files are given, but the columns of {task} are known",
                 hint="leave them out, or name a file with --task",
             )
 

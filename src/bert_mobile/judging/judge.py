@@ -11,11 +11,10 @@ from bert_mobile.judging.data import Encoded
 from bert_mobile.labelled import Example, Question, TaggedSentence
 from bert_mobile.quantize.interface import END_LOGITS, LOGITS, START_LOGITS
 from bert_mobile.runtime.batches import by_length
-from bert_mobile.runtime.predict import OUTSIDE, answer_candidates
+from bert_mobile.runtime.predict import OUTSIDE, answer_candidates, sigmoid, softmax
 from bert_mobile.runtime.sessions import Session
 from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tasks.metrics import figures, higher_is_better
-from bert_mobile.tasks.predictions import chosen, numbers, probabilities
 from bert_mobile.tasks.reports import Judged
 from bert_mobile.tasks.spans import best_threshold
 
@@ -67,7 +66,7 @@ class Judge:
 
     def figures(self, session: Session) -> dict[str, float]:
         """Return every metric of a network."""
-        return self.figures_of(self.predictions(session))
+        return self.figures_of(self.ask(session).predicted)
 
     def figures_of(self, predicted: Any) -> dict[str, float]:
         """Return every metric of predictions."""
@@ -100,10 +99,6 @@ class Judge:
             return [tuple(answer.text for answer in each.answers or ()) for each in asked]
         return self.encoded.targets
 
-    def predictions(self, session: Session) -> Any:
-        """Return what a network says, as `tasks.metrics` has it."""
-        return self.ask(session).predicted
-
     def ask(self, session: Session, *, threshold: float | None = None) -> Predictions:
         """Return what a network says.
 
@@ -117,10 +112,10 @@ class Judge:
             return self._tags(rows)
         logits = np.stack(rows)  # n L
         if self.kind == "regress":
-            return Predictions(numbers(logits))
-        chances = probabilities(logits, several=self.several)
-        labels = chosen(logits, several=self.several)
-        return Predictions(labels, chances if self.several else chances.max(-1))
+            return Predictions(logits[:, 0].astype(np.float64))
+        if self.several:
+            return Predictions((logits > 0).astype(np.int64), sigmoid(logits))
+        return Predictions(logits.argmax(-1), softmax(logits).max(-1))
 
     def _rows(self, session: Session, *outputs: str) -> list[FloatArray]:
         """Return the outputs of every sequence: (L,), or (T, L); several outputs side by side."""
@@ -146,8 +141,8 @@ class Judge:
                 raise TypeError("only sentences have tags")
             logits = row[places[offsets[number] : offsets[number + 1]]]
             cut = len(example.words) - len(logits)
-            tags.append([self.labels[label] for label in chosen(logits)] + [beyond] * cut)
-            chances.append([*probabilities(logits).max(-1).tolist(), *[0.0] * cut])
+            tags.append([self.labels[label] for label in logits.argmax(-1)] + [beyond] * cut)
+            chances.append([*softmax(logits).max(-1).tolist(), *[0.0] * cut])
         return Predictions(tags, chances)
 
     def _answers(self, session: Session, threshold: float | None) -> Predictions:

@@ -73,6 +73,11 @@ def softmax(logits: FloatArray) -> FloatArray:
     return probabilities
 
 
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Sigmoid of each, without overflow."""
+    return (np.tanh(logits / 2) / 2 + 0.5).astype(np.float32)
+
+
 def label_scores(logits: FloatArray, config: BertConfig) -> FloatArray:
     """Return the scores of all labels (N, L): probabilities, or the numbers of a regression.
 
@@ -82,8 +87,7 @@ def label_scores(logits: FloatArray, config: BertConfig) -> FloatArray:
     if config.problem_type == REGRESSION:
         return logits
     if config.problem_type == MULTI_LABEL or len(config.labels) == 1:
-        halves = np.tanh(logits / 2) / 2  # the sigmoid, without overflow
-        return (halves + 0.5).astype(np.float32)
+        return sigmoid(logits)
     return softmax(logits)
 
 

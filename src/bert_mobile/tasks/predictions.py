@@ -1,6 +1,6 @@
-"""What a network's outputs mean, by the kind of task: labels, probabilities, numbers.
+"""What the predictions of a model of other labels, or another order of them, mean to a task.
 
-Words and spans are read off the outputs by `bert_mobile.runtime`, which needs that for its answers.
+How outputs become predictions is in `bert_mobile.runtime.predict`.
 """
 
 from collections.abc import Sequence
@@ -11,35 +11,6 @@ from numpy.typing import NDArray
 
 from bert_mobile.errors import InputError
 from bert_mobile.tasks.task import Task
-
-Logits = NDArray[np.floating[Any]]
-
-
-def chosen(logits: Logits, *, several: bool = False) -> NDArray[np.int64]:
-    """Return the labels that logits (…, C) choose.
-
-    One label: its number, (…); `several`: (…, C), 1 where a label is more probable than not.
-    """
-    return (logits > 0).astype(np.int64) if several else logits.argmax(-1)
-
-
-def probabilities(logits: Logits, *, several: bool = False) -> NDArray[np.float64]:
-    """Return the probability of each label, (…, C): softmax; sigmoids where there are several."""
-    wide = logits.astype(np.float64)
-    found: NDArray[np.float64]
-    if several:
-        decay = np.exp(-np.abs(wide))  # never overflows
-        found = np.where(wide >= 0, 1, decay) / (1 + decay)
-    else:
-        powers = np.exp(wide - wide.max(-1, keepdims=True))
-        found = powers / powers.sum(-1, keepdims=True)
-    return found
-
-
-def numbers(logits: Logits, value_range: tuple[float, float] | None = None) -> NDArray[np.float64]:
-    """Return the numbers that logits (N, 1) are, clipped to the range of the task, (N,)."""
-    values = logits[:, 0].astype(np.float64)
-    return values if value_range is None else values.clip(*value_range)
 
 
 def as_labels_of(

@@ -11,6 +11,7 @@ from bert_mobile import checkpoint
 from bert_mobile.carbon import settings_from_environment
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.files import held, read_json, refuse_foreign_folder, write_json
+from bert_mobile.labelled import LabelledText
 from bert_mobile.train import state
 from bert_mobile.train.devices import World, hardware, joined_world, local_processes
 from bert_mobile.train.emissions import Meter
@@ -45,7 +46,7 @@ class FinetuneReport:
     """Every metric of the dev examples, of the best weights, from 0 to 1."""
     labels: tuple[str, ...]
     texts: int
-    """Of an example: 1 or 2."""
+    """Of an example: 1, or 2 of a pair."""
     seconds: float
     """Time the run has taken, all its sittings together; reading and checking not counted."""
     told: tuple[str, ...]
@@ -83,8 +84,9 @@ def finetune(
     refuse_foreign_folder(out, _is_run, inputs=inputs)
     _refuse_other_run(settings, out, resume=resume)
     prepared = prepared or prepare(settings, data)
-    for line in prepared.told if tell else ():
-        tell(line)  # type: ignore[misc]
+    if tell:
+        for line in prepared.told:
+            tell(line)
     with joined_world() as world:
         run = Finetuning(settings, prepared, out, world, sitting or Sitting())
         if (out / checkpoint.PROVENANCE).is_file():
@@ -132,18 +134,21 @@ def _meter(world: World, before: Any) -> Meter:
     )
 
 
-def _report(run: Finetuning, position: Position, resumed_from: int | None) -> FinetuneReport:
+def _report(
+    run: Finetuning, position: Position, resumed_from: int | None, *, is_over: bool = False
+) -> FinetuneReport:
     judge, best = run.prepared.judge, run.best
+    asked = judge.examples[0]
     return FinetuneReport(
         run.out,
         resumed_from,
-        run.is_complete(position),
+        is_over or run.is_complete(position),
         position.step,
         best.step,
         judge.main,
         best.figures or {},
         judge.labels,
-        len(getattr(judge.examples[0], "texts", " ")),
+        len(asked.texts) if isinstance(asked, LabelledText) else 1,
         position.seconds,
         run.prepared.told,
         run.world.rank,
@@ -158,8 +163,7 @@ def _finished(run: Finetuning) -> FinetuneReport:
     figures = dict(record["figures"])
     run.best.step, run.best.figures = int(figures.pop("step")), figures
     position = Position(**told["position"])
-    run.best.looks_since = 2**31  # over, whether early or not
-    return _report(run, position, position.step)
+    return _report(run, position, position.step, is_over=True)
 
 
 def _panels(run: Finetuning) -> tuple[Panel, ...]:
