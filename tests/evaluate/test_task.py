@@ -163,9 +163,10 @@ def test_files_are_read_as_the_options_say(run, tiny_task, tmp_path):  # noqa: F
     status, _, err = run("evaluate", model, "--data", tmp_path, "--no-header")
     assert "error: --header is for --task a task or a file only" in err
     splits = tmp_path / "films.json"
-    splits.write_text(json.dumps({"train": [["the man", "neg"]], "val": [["we", "pos"]] * 3}))
+    rows = [["the man came", "neg"], ["he was there", "pos"]]
+    splits.write_text(json.dumps({"train": rows * 2, "val": rows}))
     [found] = evaluate_on_task([str(model)], f"{splits}:val")
-    assert found.examples == 3
+    assert found.examples == 2
 
 
 # --- what it refuses ----------------------------------------------------------------------------
