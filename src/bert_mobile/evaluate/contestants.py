@@ -1,6 +1,7 @@
 """The contestants of `bench pretrain`: our loop and the `transformers` Trainer (see `turns`)."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from bert_mobile.errors import RunError
@@ -15,11 +17,12 @@ from bert_mobile.evaluate.turns import NEVER, OURS, Referee, Stopwatch, reportin
 from bert_mobile.model.names import TIED
 from bert_mobile.train.devices import World, computing_type, hold_memory
 from bert_mobile.train.feed import pair_feed
-from bert_mobile.train.loop import Loop
+from bert_mobile.train.loop import Loop, Purpose
 from bert_mobile.train.objective import NO_TARGET, Objective, PairMicroBatch
 from bert_mobile.train.optimizers import make_optimizers
 from bert_mobile.train.pretrain import Pretraining
 from bert_mobile.train.recipe import Recipe
+from bert_mobile.train.schedule import Schedule
 from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
 
@@ -61,14 +64,26 @@ def compete(name: str, course: Course, connection: Connection) -> None:
 def run_ours(course: Course, referee: Referee, world: World) -> None:
     """Take the steps of `bert-mobile pretrain`, as its loop does between two judgements."""
     hold_memory()
-    recipe, position, sitting = course.recipe, Position(), Sitting()
-    run = Pretraining(recipe, Path(), world, sitting)
+    run = Pretraining(course.recipe, Path(), world, Sitting())
     referee.ready(_our_first_loss(run))
-    optimizers = make_optimizers(run.model, recipe)
-    loop = Loop(run, recipe, optimizers, position, world, sitting)
     watch = Stopwatch(course, referee, world.device)
+    optimizers = make_optimizers(run.model, course.recipe)
+    take_steps(run, course.recipe, optimizers, course.length, watch, world)
+
+
+def take_steps(
+    run: Purpose,
+    schedule: Schedule,
+    optimizers: Sequence[Optimizer],
+    length: int,
+    watch: Stopwatch,
+    world: World,
+) -> None:
+    """Take `length` steps of a run of ours, as the loop does between two judgements."""
+    position = Position()
+    loop = Loop(run, schedule, optimizers, position, world, Sitting())
     with run.feed(position) as feed:
-        for _ in range(course.length):
+        for _ in range(length):
             loop.step(feed, interrupted=lambda: False)
             if world.device.type == "cpu":
                 loop.look()

@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from bert_mobile.errors import RunError
+from bert_mobile.evaluate.contestants import take_steps
 from bert_mobile.evaluate.turns import NEVER, OURS, Referee, Stopwatch, reporting
 from bert_mobile.judging.data import Encoded
 from bert_mobile.judging.judge import Judge
@@ -35,10 +36,8 @@ from bert_mobile.train.finetune import Data, FinetuneSettings
 from bert_mobile.train.finetune.prepared import Prepared, prepare
 from bert_mobile.train.finetune.run import Finetuning
 from bert_mobile.train.finetune.session import TorchSession
-from bert_mobile.train.loop import Loop
 from bert_mobile.train.optimizers import make_optimizers
 from bert_mobile.train.sitting import Sitting
-from bert_mobile.train.state import Position
 
 FloatArray = NDArray[np.float32]
 
@@ -102,7 +101,7 @@ def compete(name: str, course: FinetuneCourse, connection: Connection) -> None:
 def run_ours(course: FinetuneCourse, referee: Referee, world: World) -> None:
     """Take the steps of `bert-mobile finetune`, as its loop does between two judgements."""
     hold_memory()
-    run, position, sitting = _our_run(course, world), Position(), Sitting()
+    run = _our_run(course, world)
     schedule = run.course = replace(
         run.course,
         steps=course.length + 1,
@@ -112,16 +111,9 @@ def run_ours(course: FinetuneCourse, referee: Referee, world: World) -> None:
     )
     plain = TorchSession(run.model, "fp32")
     referee.ready(_first_loss(plain, run.prepared.judge, run.prepared.train))
-    optimizers = make_optimizers(run.model, schedule)
-    loop = Loop(run, schedule, optimizers, position, world, sitting)
     watch = Stopwatch(course, referee, world.device)
-    with run.feed(position) as feed:
-        for _ in range(course.length):
-            loop.step(feed, interrupted=lambda: False)
-            if world.device.type == "cpu":
-                loop.look()
-            loop.look_after(None)
-            watch.stepped(position.tokens, feed.waited)
+    optimizers = make_optimizers(run.model, schedule)
+    take_steps(run, schedule, optimizers, course.length, watch, world)
     referee.result(run.prepared.judge.figures(run.session))
 
 
