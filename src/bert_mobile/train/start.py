@@ -10,6 +10,7 @@ from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.hub import find_model
 from bert_mobile.model.config import SEQUENCES, TASKS, BertConfig
 from bert_mobile.model.heads import BertForTask
+from bert_mobile.quantize.interface import WORDS
 
 POOLER, HEAD = "pooler", "head"
 """The parts of a `BertForTask` that may stay fresh."""
@@ -56,10 +57,9 @@ def _stored(folder: Path, config: BertConfig) -> dict[str, NDArray[np.float32]]:
     from bert_mobile.quantize import dequantize
 
     weights = dequantize(folder)
-    words = "bert.embeddings.word_embeddings.weight"
-    if words not in weights:
+    if WORDS not in weights:
         raise ArtifactError(
-            f"{folder} lacks {words}, expected a whole encoder", hint="make it anew"
+            f"{folder} lacks {WORDS}, expected a whole encoder", hint="make it anew"
         )
     return {name: np.array(array) for name, array in weights.items()}  # theirs are read-only
 

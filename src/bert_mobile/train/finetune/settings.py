@@ -9,9 +9,6 @@ from bert_mobile.errors import InputError
 from bert_mobile.train.recipe import PRECISIONS
 
 KINDS = ("classify", "pairs", "regress", "tag", "answer")
-SEQUENCE_KINDS = ("classify", "pairs", "regress")
-"""Those with one answer for a text or two."""
-
 CLASS_WEIGHTS = ("none", "balanced")
 
 LENGTHS = {"answer": 384}
