@@ -56,8 +56,15 @@ class World:
         if self.size == 1:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
+        # DistributedDataParallel never lets go of its group, whose threads then outlive the
+        # interpreter: with the group that `total` uses, they abort when they drop its tensors late.
         # Sums over a step's micro-batches are all the communication there is: views save a copy.
-        return DistributedDataParallel(module, device_ids=ids, gradient_as_bucket_view=True)
+        return DistributedDataParallel(
+            module,
+            device_ids=ids,
+            process_group=distributed.new_group(),
+            gradient_as_bucket_view=True,
+        )
 
 
 @contextmanager
