@@ -160,6 +160,15 @@ def test_own_empty_and_new_folders_are_accepted(old):
         refuse_foreign_folder(old / name, has_a_file_inside)
 
 
+def test_an_unwritable_place_is_told_before_any_work(old, monkeypatch):
+    with pytest.raises(RunError, match="file is a file, expected a folder"):
+        refuse_foreign_folder(old / "file" / "deep" / "out", lambda _: True)
+    monkeypatch.setattr(os, "access", lambda folder, _: folder != old)
+    with pytest.raises(RunError, match="takes no new files"):
+        refuse_foreign_folder(old / "new" / "out", lambda _: True)
+    refuse_foreign_folder(old / "folder" / "out", lambda _: True)
+
+
 @pytest.mark.parametrize("source", ["folder", "folder/inside", "."])
 def test_inputs_that_would_vanish_are_refused(old, source):
     with pytest.raises(InputError, match="lie inside each other"):

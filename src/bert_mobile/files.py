@@ -87,10 +87,12 @@ def refuse_foreign_folder(
     """Raise unless `path` may be replaced: it is missing, empty, or made by the same command.
 
     `is_ours` judges what a folder contains, so that a mistyped `--out` never deletes anybody's data
-    (`ArtifactError`). `inputs` are what the command reads: one of them inside `path`, or the other
+    (`ArtifactError`). A place that cannot be written to is told before any work is done
+    (`RunError`). `inputs` are what the command reads: one of them inside `path`, or the other
     way round, would vanish while it is read (`InputError`).
     """
     refuse_nested(path, inputs)
+    _refuse_unwritable(path)
     if path.is_file():
         raise ArtifactError(
             f"{path} is a file, expected a folder to write to", hint="give another --out"
@@ -100,6 +102,17 @@ def refuse_foreign_folder(
             f"{path} is not empty and was not written by this command",
             hint="give --out a new or empty folder",
         )
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Raise `RunError` where `path`, or what exists of the way to it, takes no new files."""
+    path = path.resolve()
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    with explained(path):
+        if nearest != path and not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is a file, expected a folder")
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(errno.EACCES, f"{nearest} takes no new files")
 
 
 def refuse_nested(path: Path, inputs: Iterable[Path]) -> None:
@@ -117,8 +130,8 @@ def refuse_nested(path: Path, inputs: Iterable[Path]) -> None:
 def held(folder: Path) -> Iterator[None]:
     """Keep other programs that ask for the same from writing to `folder` inside the block.
 
-    The lock goes with the process, however it ends, and is not shared by its children. Raises
-    `InputError` where another one has it.
+    The lock goes with the process, however it ends, and is not shared by its children; its file
+    goes at the end of the block. Raises `InputError` where another one has it.
     """
     with _locked(folder / ".lock", folder):
         yield
@@ -126,17 +139,10 @@ def held(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def held_aside(path: Path) -> Iterator[None]:
-    """Do as `held` for a folder that is replaced as a whole: the lock is `.NAME.lock` beside it.
-
-    It is removed at the end of the block.
-    """
+    """Do as `held` for a folder that is replaced as a whole: the lock is `.NAME.lock` beside it."""
     path = path.resolve()
-    lock = path.with_name(f".{path.name}.lock")
-    with _locked(lock, path):
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+    with _locked(path.with_name(f".{path.name}.lock"), path):
+        yield
 
 
 @contextmanager
@@ -159,7 +165,10 @@ def _locked(path: Path, folder: Path) -> Iterator[None]:
             # else: a file system that knows no locks
         if not _is_at(lock.fileno(), path):  # its last holder removed it just now
             raise _busy(folder)
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _is_at(number: int, path: Path) -> bool:

@@ -117,11 +117,12 @@ def ask_task(task: Task, data: str | Path, split: str) -> Asked:
     """Return the examples of a split. Raises `InputError` naming the files it may lie in."""
     found = read_task(task, data, split)
     groups = tuple(found.groups()) if task.group and found.is_labelled else ()
+    examples = tuple(found)
     return Asked(
         f"{task.name} {split}",
         task.kind,
-        tuple(found),
-        found.describe(),
+        examples,
+        found.describe(len(examples)),
         found.is_labelled,
         task,
         task.metrics,

@@ -60,10 +60,13 @@ class Split:
         """Whether its files say what is right."""
         return self.layout.label is not None or not self.layout.texts
 
-    def describe(self) -> str:
-        """Say in one line what is read and how much of the whole it is."""
-        whole = self.task.sizes[self.name]
-        much = f"all {whole:,}" if self.is_whole else f"{self.examples:,} of {whole:,}"
+    def describe(self, count: int | None = None) -> str:
+        """Say in one line what is read and how much of the whole it is.
+
+        `count` is how many examples there were; without it, as many as there should be.
+        """
+        whole, there = self.task.sizes[self.name], self.examples if count is None else count
+        much = f"all {whole:,}" if there == whole else f"{there:,} of {whole:,}"
         note = f"; {self.layout.note}" if self.layout.note else ""
         labels = "" if self.is_labelled else ", without labels"
         files = " and ".join(Path(file).name for file in self.files)
