@@ -36,6 +36,7 @@ def test_a_table_and_json(run, words, tmp_path):  # noqa: F811
 
 
 def test_a_sitting_that_ends_says_how_to_go_on(run, words):  # noqa: F811
+    words = ["--source" if word == "--data" else word for word in words]  # its other name
     status, out, _ = run(*words, "--tasks", "cola", "--minutes", 1e-9)
     assert status == 0
     assert "stopped: go on with the same command" in out

@@ -53,7 +53,9 @@ def _numbers(kind: type[int] | type[float]) -> Any:
         "bert-mobile glue --data glue_data --from-mnli --max-bytes 25_000_000 --out runs/small",
     ),
 )
-@click.option("--data", required=True, metavar="DIR|hub", help="Folder of the data, or the Hub.")
+@click.option(
+    "--data", "--source", required=True, metavar="DIR|hub", help="Folder of the data, or the Hub."
+)
 @click.option(
     "--model",
     default="default",
