@@ -241,19 +241,54 @@ def test_evaluate_tells_what_is_wrong_in_two_lines(run, tiny_checkpoint, tmp_pat
     assert [line.split(":")[0] for line in err.splitlines()] == ["error", "hint"]
 
 
-def test_quantize_prints_tensors_then_parts_then_the_whole(run, tiny_checkpoint, tmp_path):
+def test_quantize_prints_parts_figures_and_the_whole(run, tiny_checkpoint, tiny_corpus, tmp_path):
     out = tmp_path / "out"
     words = ("quantize", tiny_checkpoint, "--max-bytes", "130_000", "--out", out)
-    status, printed, err = run(*words, "--report", tmp_path / "report")
+    asked = ("--evaluate", "mlm", "--data", tiny_corpus, "--pairs", 16)
+    status, printed, err = run(*words, *asked, "--report", tmp_path / "report")
     assert (status, err) == (0, "")
-    tensors, parts, whole = printed.split("\n\n")
-    heads = "tensor shape bits block bytes relative error clipped loss".split()
-    assert tensors.splitlines()[0].split() == heads
-    assert "bert.encoder.layer.1.output.dense.weight" in tensors
+    parts, figures, whole = printed.split("\n\n")
     names = [line.split("  ")[0] for line in parts.splitlines()]
     assert names == ["part", "embeddings", "layer 0", "layer 1", "heads", "other files"]
+    assert figures.splitlines()[0].split("  ")[0] == "corpus, 16 examples"
+    assert [line.split("  ")[0] for line in figures.splitlines()[1:]] == [
+        "top 1 accuracy", "masked token loss", "next sentence accuracy",
+    ]  # fmt: skip
     assert whole == f"{out}: {folder_bytes(out):,} bytes of at most 130,000\n"
     assert (tmp_path / "report" / "sensitivity.png").is_file()
+    report = json.loads((tmp_path / "report" / "quantization.json").read_text())
+    before, after = (dict(each["figures"]) for each in report["judged"])
+    given = ["evaluate", tiny_checkpoint, out, "--data", tiny_corpus, "--pairs", 16]
+    _, printed, _ = run(*given, "--sentences", 0, "--json")
+    for figures, judged in zip((before, after), json.loads(printed), strict=True):
+        assert figures == {name: judged["groups"][0][name] for name in figures}
+    assert before["masked_token_loss"] != after["masked_token_loss"]
+    assert "judged" not in json.loads((out / "quantization.json").read_text())
+
+
+def test_quantize_prints_every_tensor_where_that_is_asked_for(run, tiny_checkpoint, tmp_path):
+    words = ("quantize", tiny_checkpoint, "--max-bytes", "130_000", "--out", tmp_path / "out")
+    status, printed, _ = run(*words, "--tensors")
+    tensors, _, _ = printed.split("\n\n")
+    heads = "tensor shape bits block bytes relative error clipped loss".split()
+    assert (status, tensors.splitlines()[0].split()) == (0, heads)
+    assert "bert.encoder.layer.1.output.dense.weight" in tensors
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--data", "texts"), "--data is for --evaluate only"),
+        (("--evaluate", "cola", "--pairs", 3), "--pairs is for --evaluate mlm only"),
+        (("--evaluate", "mlm"), "there is no text to judge by"),
+        (("--evaluate", "mlm", "--data", "/nowhere"), "/nowhere does not exist"),
+    ],
+)
+def test_what_quantize_is_to_judge_by_must_be_whole(run, tiny_checkpoint, tmp_path, more, message):
+    status, out, err = run("quantize", tiny_checkpoint, "--out", tmp_path / "out", *more)
+    assert (status, out) == (2, "")
+    assert message in err.splitlines()[0]
+    assert not (tmp_path / "out").exists()
 
 
 # --- the whole road -----------------------------------------------------------------------------

@@ -1,12 +1,18 @@
 """Commands that make models: grow, pretrain, quantize, convert."""
 
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bert_mobile.cli.output import FOLDER, PATH, as_json, example, show, table
+from bert_mobile.cli.questions import asked_question, question_options
 from bert_mobile.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from bert_mobile.judging.figures import Figures
 
 MAX_BYTES = 25_000_000
 """What a folder of the default model may weigh, tokenizer included."""
@@ -164,7 +170,11 @@ def convert(model: str, bfloat16: bool, out: Path, as_json: bool) -> None:
 
 @click.command(
     "quantize",
-    epilog=example("bert-mobile quantize runs/first --max-bytes 25_000_000 --out runs/first-25mb"),
+    epilog=example(
+        "bert-mobile quantize runs/first --max-bytes 25_000_000 --out runs/first-25mb",
+        "bert-mobile quantize runs/sst2 --calibration texts.txt --evaluate sst2 --data glue_data "
+        "--report runs/sst2-report --out runs/sst2-25mb",
+    ),
 )
 @click.argument("folder", type=FOLDER, metavar="DIR")
 @click.option("--max-bytes", default=MAX_BYTES, show_default=True, type=ByteCount(), metavar="N")
@@ -172,34 +182,60 @@ def convert(model: str, bfloat16: bool, out: Path, as_json: bool) -> None:
     "--calibration", type=PATH, metavar="FILE",
     help="Text, one a line (a tab parts two), that says which errors count; for 2 bits too.",
 )  # fmt: skip
+@question_options
 @click.option("--report", type=FOLDER, help="Folder for the whole report and its picture.")
+@click.option("--tensors", is_flag=True, help="Show every tensor, not only the parts.")
 @click.option("--out", required=True, type=FOLDER, help="Folder to make.")
 @as_json
 def quantize(
     folder: Path,
-    max_bytes: int,
-    calibration: Path | None,
-    report: Path | None,
+    evaluate: str | None,
+    data: Path | str | None,
+    pairs: int | None,
+    tensors: bool,
     out: Path,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Round a checkpoint's weights to 2, 4 and 8 bits, in a folder of at most so many bytes."""
+    """Round a checkpoint's weights to 2, 4 and 8 bits, in a folder of at most so many bytes.
+
+    With --evaluate the float model and the file that was made are judged side by side.
+    """
     from bert_mobile.quantize import quantize as run
     from bert_mobile.quantize.report import parts
 
-    made = run(folder, out, max_bytes=max_bytes, calibration=calibration, report=report)
+    judge = None
+    if question := asked_question(evaluate, data, pairs):
+        from bert_mobile.evaluate.figures import figures_of
+
+        judge = partial(figures_of, question=question)
+    made = run(folder, out, judge=judge, **options)
     if as_json:
         show(made.to_json())
         return
-    rows = [
-        (name, "×".join(map(str, shape)), *rest)
-        for name, shape, *rest in map(astuple, made.tensors)
-    ]
-    heads = ("tensor", "shape", "bits", "block", "bytes", "relative error", "clipped", "loss")
-    click.echo(table(rows, heads))
+    if tensors:
+        rows = [
+            (name, "×".join(map(str, shape)), *rest)
+            for name, shape, *rest in map(astuple, made.tensors)
+        ]
+        click.echo(table(rows, _OF_TENSORS) + "\n")
     found = parts(made)
-    rest = "other files", made.bytes - sum(part.bytes for part in found), None, None, None
-    layers = [*map(astuple, found), rest]
-    click.echo()
-    click.echo(table(layers, ("part", "bytes", "bits a weight", "relative error", "loss")))
-    click.echo(f"\n{out}: {made.bytes:,} bytes of at most {max_bytes:,}")
+    rest = "other files", made.bytes - sum(part.bytes for part in found), *[None] * 4
+    click.echo(table([*map(astuple, found), rest], _OF_PARTS))
+    if made.judged:
+        click.echo("\n" + _before_and_after(*made.judged))
+    click.echo(f"\n{out}: {made.bytes:,} bytes of at most {options['max_bytes']:,}")
+
+
+_OF_TENSORS = ("tensor", "shape", "bits", "block", "bytes", "relative error", "clipped", "loss")
+_OF_PARTS = ("part", "bytes", "bits a weight", "relative error", "clipped", "loss")
+
+
+def _before_and_after(before: "Figures", after: "Figures") -> str:
+    """Return a table of the float model's figures and those of the quantized file."""
+    rows = [
+        (name.replace("_", " "), value, after.figures[name], after.figures[name] - value)
+        for name, value in before.figures.items()
+    ]
+    asked = f"{before.asked}, {before.examples:,} examples"
+    return table(rows, (asked, "float", "quantized", "difference"))

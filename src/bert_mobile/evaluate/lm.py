@@ -89,31 +89,39 @@ def evaluate_language_models(
     pairs: int = PAIRS,
     sentences: int = SENTENCES,
     text_field: str = "text",
+    by_kind: bool = True,
     threads: int | None = None,
 ) -> list[LanguageModelJudgement]:
     """Judge models (as `bert_mobile.load` takes them) on built corpora and raw text.
 
     `pairs` and `sentences` are for each group of text; without sentences there is no
-    pseudo-perplexity. Warns where figures do not compare. Raises `InputError` where a model's
-    tokenizer cuts otherwise than a built corpus's or there is too little text, `ArtifactError`
-    where a model or a corpus is damaged, or a model has neither head.
+    pseudo-perplexity. Without `by_kind` a built corpus is one group, all of its held-out text.
+    Warns where figures do not compare. Raises `InputError` where a model's tokenizer cuts otherwise
+    than a built corpus's or there is too little text, `ArtifactError` where a model or a corpus is
+    damaged, or a model has neither head.
     """
     texts = open_held_out(data, pairs=pairs, sentences=sentences, text_field=text_field)
-    groups = _groups_of_each(texts, [resolve(model) for model in models])
+    groups = _groups_of_each(texts, [resolve(model) for model in models], by_kind=by_kind)
     return [
         _judge_model(model, mine, pairs, threads)
         for model, mine in zip(models, groups, strict=True)
     ]
 
 
-def _groups_of_each(texts: Sequence[HeldOut], folders: Sequence[Path]) -> list[list[Group]]:
+def _groups_of_each(
+    texts: Sequence[HeldOut], folders: Sequence[Path], *, by_kind: bool
+) -> list[list[Group]]:
     """Return the groups for each model; those of one tokenizer share theirs."""
+    most = None if by_kind else 1
     tokenizers = [load_tokenizer(folder) for folder in folders]
     like = [
         next(n for n, other in enumerate(tokenizers) if same_tokenizer(tokenizer, other))
         for tokenizer in tokenizers
     ]
-    made = {n: [g for text in texts for g in text.groups(folders[n])] for n in dict.fromkeys(like)}
+    made = {
+        n: [group for text in texts for group in text.groups(folders[n])[:most]]
+        for n in dict.fromkeys(like)
+    }
     if len(made) > 1:
         warnings.warn(
             "the models have different tokenizers: losses, perplexities and accuracies are per "

@@ -7,7 +7,8 @@ README.md                    a short card
 provenance.json              the float parent's hash and history, SHA-256 of each file above
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from bert_mobile.checkpoint import (
 )
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
 from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256, write_json
+from bert_mobile.judging.figures import Figures
 from bert_mobile.model.config import PRETRAINING, BertConfig
 from bert_mobile.quantize.allocate import Choice, allocate, least_bytes
 from bert_mobile.quantize.interface import QUANTIZED
@@ -81,6 +83,7 @@ def quantize(
     max_bytes: int = 25_000_000,
     calibration: Path | None = None,
     report: Path | None = None,
+    judge: Callable[[Sequence[Path]], Sequence[Figures]] | None = None,
 ) -> QuantizationReport:
     """Write a quantized model of at most `max_bytes` to `out`, from a float checkpoint.
 
@@ -88,7 +91,8 @@ def quantize(
     `calibration` is a file of text, a line each, a tab between the two texts of a pair: rounding
     errors are then weighed by what they do to the network's answers on it (see `sensitivity`), and
     2 bits are considered where 4 do not fit: only a recent ONNX Runtime reads them. `report` is a
-    folder for the report with a picture of what was measured. Raises `InputError` where even the
+    folder for the report with a picture of what was measured; `judge` gives the figures of models,
+    for it (see `evaluate.figures`). Raises `InputError` where even the
     coarsest layout is too large (it says how many bytes would do) or `report` lies inside `out`,
     `ArtifactError` where `folder` is no whole float checkpoint, a weight is not finite or `out`
     holds something else, `RunError` where the disk fills up.
@@ -107,10 +111,13 @@ def quantize(
     with atomic_folder(out) as scratch:
         writer = _Writer(folder, scratch, config, weights, facts)
         bits = _fewest_bits(writer, units, max_bytes, measured=calibration is not None)
+        before = judge([folder]) if judge is not None else ()  # fails early without its data
         tokenizer = load_tokenizer(folder)
         rounder, menus = measure(config, weights, units, tokenizer, calibration, fewest_bits=bits)
         facts["measured_on"] = menus.text
         made = _fit(writer, rounder, menus, max_bytes)
+    if judge is not None:
+        made = replace(made, judged=(*before, *judge([out])))
     if report is not None:
         write_report(report, made)
     return made

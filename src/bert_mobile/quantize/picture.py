@@ -25,11 +25,17 @@ def write_report(folder: Path, report: QuantizationReport) -> None:
         warnings.warn("no picture is drawn: matplotlib is not installed", stacklevel=2)
         return
     rows = [tensor for tensor in report.tensors if tensor.block is not None]
-    figure = Figure(figsize=(11, 2.5 + 0.19 * len(rows)), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    _draw_losses(left, report, rows)
-    _draw_bytes(right, report)
-    figure.suptitle(f"{report.bytes:,} bytes")
+    figure = Figure(figsize=(11, max(7, 2.5 + 0.19 * len(rows))), layout="constrained")
+    axes = figure.subplot_mosaic(
+        [["losses", "bytes"], ["losses", "bits"], ["losses", "error"]], width_ratios=(2, 1)
+    )
+    _draw_losses(axes["losses"], report, rows)
+    others = report.bytes - sum(part.bytes for part in parts(report))
+    bars = [(part.name, part.bytes / 1e6) for part in parts(report)]
+    _draw_parts(axes["bytes"], [*bars, ("other files", others / 1e6)], "megabytes")
+    _draw_parts(axes["bits"], [(p.name, p.bits) for p in parts(report)], "bits a weight")
+    _draw_parts(axes["error"], [(p.name, p.error) for p in parts(report)], "relative error")
+    figure.suptitle("\n".join([f"{report.bytes:,} bytes", *_judged(report)]))
     with atomic_file(folder / PICTURE) as scratch:
         figure.savefig(scratch, format="png", dpi=90)
 
@@ -60,15 +66,22 @@ def _draw_losses(axes: Any, report: QuantizationReport, rows: list[TensorReport]
     axes.legend(fontsize=8)
 
 
-def _draw_bytes(axes: Any, report: QuantizationReport) -> None:
-    """Show the bytes of each part of the network, and of the files around it."""
-    found = [(part.name, part.bytes) for part in parts(report)]
-    found.append(("other files", report.bytes - sum(size for _, size in found)))
-    places = range(len(found))
-    axes.barh(places, [size / 1e6 for _, size in found], color=_GREY)
-    axes.set(xlabel="megabytes", ylim=(len(found) - 0.5, -0.5))
-    axes.set_yticks(places, [name for name, _ in found], fontsize=8)
+def _draw_parts(axes: Any, bars: list[tuple[str, float]], label: str) -> None:
+    """Show one figure of each part of the network."""
+    places = range(len(bars))
+    axes.barh(places, [value for _, value in bars], color=_GREY)
+    axes.set(xlabel=label, ylim=(len(bars) - 0.5, -0.5))
+    axes.set_yticks(places, [name for name, _ in bars], fontsize=8)
     axes.grid(alpha=0.3, axis="x")
+
+
+def _judged(report: QuantizationReport) -> list[str]:
+    """Return a line about the figures before and after, if there are any."""
+    if not report.judged:
+        return []
+    before, after = report.judged
+    name = next(iter(before.figures)).replace("_", " ")
+    return [f"{before.asked}: {name} {before.main:.4f} float, {after.main:.4f} quantized"]
 
 
 def _short(name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bert_mobile.judging.figures import Figures
 from bert_mobile.model.config import (
     ANSWERS,
     MULTI_LABEL,
@@ -110,11 +111,14 @@ class QuantizationReport:
     """Every tensor of the network."""
     measured: tuple[Sensitivity, ...] = ()
     """What rounding each matrix alone did to the answers. The copy in the folder leaves it out."""
+    judged: tuple[Figures, ...] = ()
+    """The float model and the quantized file, where they were judged. The copy in the folder leaves
+    it out."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object; what is not known yet is left out."""
         value = asdict(self)
-        for key in ("bytes", "measured"):
+        for key in ("bytes", "measured", "judged"):
             if not value[key]:
                 del value[key]
         return value
@@ -130,6 +134,8 @@ class Part:
     """Mean bits of a weight, scales and zero points included."""
     error: float
     """Mean relative error of a matrix."""
+    clipped: float
+    """Part of the packed weights that lie beyond the range of their block."""
     loss: float | None
     """Sum over its matrices."""
 
@@ -144,13 +150,16 @@ def parts(report: QuantizationReport) -> list[Part]:
 
 def _part(name: str, tensors: Sequence[TensorReport]) -> Part:
     total = sum(tensor.bytes for tensor in tensors)
-    errors = [tensor.error for tensor in tensors if tensor.block is not None]
+    packed = [tensor for tensor in tensors if tensor.block is not None]
+    weights = sum(math.prod(tensor.shape) for tensor in packed)
     losses = [tensor.loss for tensor in tensors if tensor.loss is not None]
+    clipped = sum(tensor.clipped * math.prod(tensor.shape) for tensor in packed)
     return Part(
         name,
         total,
         8 * total / sum(math.prod(tensor.shape) for tensor in tensors),
-        sum(errors) / len(errors) if errors else 0.0,
+        sum(tensor.error for tensor in packed) / len(packed) if packed else 0.0,
+        clipped / weights if weights else 0.0,
         sum(losses) if losses else None,
     )
 
