@@ -323,7 +323,7 @@ def test_an_interrupt_leaves_nothing_and_what_was_there(
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bert_mobile.quantize.artifact.write_provenance", interrupted)
+    monkeypatch.setattr("bert_mobile.quantize.writer.write_provenance", interrupted)
     for target in (out, tmp_path / "new"):
         with pytest.raises(KeyboardInterrupt):
             quantize(tiny_checkpoint, target, max_bytes=130_000)

@@ -8,7 +8,17 @@ flows through it (`rounding`, `calibrate`), spends the bytes where they remove t
 `unpack_checkpoint` turns such a folder back into a float checkpoint.
 """
 
-from bert_mobile.quantize.artifact import dequantize, quantize, unpack_checkpoint
+from bert_mobile.quantize.artifact import quantize, unpack_checkpoint
+from bert_mobile.quantize.reading import dequantize, read_packed
+from bert_mobile.quantize.repack import repack
 from bert_mobile.quantize.report import QuantizationReport, TensorReport
 
-__all__ = ["QuantizationReport", "TensorReport", "dequantize", "quantize", "unpack_checkpoint"]
+__all__ = [
+    "QuantizationReport",
+    "TensorReport",
+    "dequantize",
+    "quantize",
+    "read_packed",
+    "repack",
+    "unpack_checkpoint",
+]

@@ -10,62 +10,42 @@ provenance.json              the float parent's hash and history, SHA-256 of eac
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bert_mobile.checkpoint import (
-    CARD,
     WEIGHTS,
     ancestry,
-    copy_tokenizer,
     expected_shapes,
     made_as,
     read_weights,
-    verify,
     write_checkpoint,
-    write_provenance,
 )
-from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
-from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256, write_json
+from bert_mobile.errors import ArtifactError, InputError
+from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256
 from bert_mobile.judging.figures import Figures
 from bert_mobile.model.config import PRETRAINING, BertConfig
-from bert_mobile.quantize.allocate import Choice, allocate, least_bytes
+from bert_mobile.quantize.allocate import allocate, least_bytes
 from bert_mobile.quantize.interface import QUANTIZED
-from bert_mobile.quantize.pack import (
-    FloatArray,
-    Layout,
-    PackedMatrix,
-    PackedRows,
-    unpack_matrix,
-)
+from bert_mobile.quantize.pack import FloatArray
 from bert_mobile.quantize.picture import write_report
-from bert_mobile.quantize.report import (
-    REPORT,
-    QuantizationReport,
-    TensorReport,
-    card,
-    draft_rows,
-    folder_bytes,
-    stored_rows,
-)
+from bert_mobile.quantize.reading import dequantize
+from bert_mobile.quantize.report import QuantizationReport
 from bert_mobile.quantize.sensitivity import (
     Menus,
     Rounder,
     Unit,
-    blank_weights,
     coarsest,
     measure,
     units_of,
 )
 from bert_mobile.quantize.text import CalibrationText, lines_of
+from bert_mobile.quantize.writer import KIND, Writer
 from bert_mobile.tokenizer import load_tokenizer
 
-if TYPE_CHECKING:
-    from bert_mobile.quantize.graph import Weights
-
-KIND, UNPACKED = "quantized model", "unpacked checkpoint"
-"""What provenance calls the results."""
+UNPACKED = "unpacked checkpoint"
+"""What provenance calls a float checkpoint made from it."""
 
 # A few kilobytes that are not worth rounding: two rows, or the rows of a head of few labels.
 _KEPT_FLOAT = (
@@ -109,7 +89,7 @@ def quantize(
     matrices = [name for name, weight in weights.items() if _is_packed(name, weight)]
     units = units_of(weights, matrices, cut=calibration is not None)
     with atomic_folder(out) as scratch:
-        writer = _Writer(folder, scratch, config, weights, facts)
+        writer = Writer(folder, scratch, config, weights, facts)
         bits = _fewest_bits(writer, units, max_bytes, measured=calibration is not None)
         before = judge([folder]) if judge is not None else ()  # fails early without its data
         tokenizer = load_tokenizer(folder)
@@ -121,34 +101,6 @@ def quantize(
     if report is not None:
         write_report(report, made)
     return made
-
-
-def dequantize(folder: Path) -> dict[str, FloatArray]:
-    """Return the float32 weights that a quantized folder stands for, by Hugging Face name.
-
-    Raises `ArtifactError` where the folder is damaged or holds no model of ours.
-    """
-    shapes = expected_shapes(BertConfig.read(folder))
-    model = _read_model(folder)
-    from onnx import numpy_helper
-
-    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    weights: dict[str, FloatArray] = {}
-    for name, shape in shapes.items():
-        if name in stored:
-            weights[name] = stored[name]
-        elif f"{name}.codes" in stored:
-            weights[name] = unpack_matrix(_stored_matrix(stored, name, shape[1]))
-        elif f"{name}.0.codes" in stored:
-            count = sum(key.startswith(f"{name}.") and key.endswith(".codes") for key in stored)
-            parts = (_stored_matrix(stored, f"{name}.{n}", shape[1]) for n in range(count))
-            weights[name] = unpack_matrix(PackedRows(tuple(parts)))
-    if not weights:
-        raise ArtifactError(
-            f"{folder / QUANTIZED} holds no tensor of a BERT of the shape in config.json",
-            hint="only files that `bert-mobile quantize` wrote can be read back",
-        )
-    return weights
 
 
 def unpack_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> None:
@@ -164,14 +116,6 @@ def unpack_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> Non
     facts = {"kind": UNPACKED, "parents": ancestry(folder, QUANTIZED)}
     with atomic_folder(out) as scratch:
         write_checkpoint(scratch, config, weights, folder, facts, bfloat16=bfloat16)
-
-
-def _stored_matrix(stored: Mapping[str, Any], name: str, columns: int) -> PackedMatrix:
-    """Return a packed matrix as the initializers of a model file hold it."""
-    codes, scales = stored[f"{name}.codes"], stored[f"{name}.scales"]
-    zeros = stored.get(f"{name}.zero_points")
-    bits, block = codes.shape[1] * 8 // columns, columns // scales.shape[1]
-    return PackedMatrix(codes, scales, zeros, Layout(bits, block, symmetric=zeros is None))
 
 
 def _refuse_inside(report: Path | None, out: Path) -> None:
@@ -201,7 +145,7 @@ def _refuse_infinite(folder: Path, weights: Mapping[str, FloatArray]) -> None:
             )
 
 
-def _fewest_bits(writer: "_Writer", units: list[Unit], max_bytes: int, *, measured: bool) -> int:
+def _fewest_bits(writer: Writer, units: list[Unit], max_bytes: int, *, measured: bool) -> int:
     """Return 4, or 2 where the coarsest layouts of 4 bits do not fit.
 
     Raises `InputError` where nothing does, before anything is measured.
@@ -218,7 +162,7 @@ def _fewest_bits(writer: "_Writer", units: list[Unit], max_bytes: int, *, measur
     )
 
 
-def _fit(writer: "_Writer", rounder: Rounder, menus: Menus, max_bytes: int) -> QuantizationReport:
+def _fit(writer: Writer, rounder: Rounder, menus: Menus, max_bytes: int) -> QuantizationReport:
     """Write the best folder that fits.
 
     The files that describe the weights differ by a few bytes from one choice to the next, so drafts
@@ -253,57 +197,6 @@ def _is_packed(name: str, weight: FloatArray) -> bool:
     return name != "classifier.weight" or len(weight) > _FEW_LABELS
 
 
-class _Writer:
-    """Writes all files of an artifact into a folder, as often as it takes."""
-
-    def __init__(
-        self,
-        source: Path,
-        folder: Path,
-        config: BertConfig,
-        weights: Mapping[str, FloatArray],
-        facts: Mapping[str, Any],
-    ) -> None:
-        """Remember the float checkpoint `source`, its `weights`, and the facts of its making."""
-        self._source, self._folder, self._config = source, folder, config
-        self.weights, self._facts = weights, facts
-
-    def draft(self, chosen: Mapping[Unit, Choice]) -> int:
-        """Return the bytes of a folder with these choices, or a few more, without any rounding."""
-        rows = draft_rows(self.weights, chosen)
-        return self._write(blank_weights(self.weights, chosen), rows, Menus()).bytes
-
-    def write(
-        self, chosen: Mapping[Unit, Choice], rounder: Rounder, menus: Menus
-    ) -> QuantizationReport:
-        """Write the artifact and report on it."""
-        stored = rounder.stored(chosen)
-        return self._write(stored, stored_rows(self.weights, chosen, rounder), menus)
-
-    def _write(
-        self, stored: "Weights", rows: tuple[TensorReport, ...], menus: Menus
-    ) -> QuantizationReport:
-        from bert_mobile.quantize.graph import build_graph
-
-        folder, model = self._folder, self._folder / QUANTIZED
-        model.parent.mkdir(exist_ok=True)
-        size = model.write_bytes(build_graph(self._config, stored).SerializeToString())
-        report = QuantizationReport(0, size, rows)
-        write_json(folder / "config.json", self._config.to_json())
-        copy_tokenizer(self._source, folder)
-        write_json(folder / REPORT, report.to_json())
-        text = card(self._config, report, self._facts, _parents_card(self._source))
-        (folder / CARD).write_text(text, encoding="utf-8")
-        write_provenance(folder, self._facts)
-        return QuantizationReport(folder_bytes(folder), size, rows, menus.measured)
-
-
-def _parents_card(folder: Path) -> str:
-    """Return the card of the float model, if it has one."""
-    path = folder / CARD
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
 def _facts(folder: Path, max_bytes: int, calibration: Path | None) -> dict[str, Any]:
     """Return where the artifact comes from."""
     return {
@@ -313,24 +206,3 @@ def _facts(folder: Path, max_bytes: int, calibration: Path | None) -> dict[str, 
         "calibration": None if calibration is None else sha256(calibration),
         "measured_on": None if calibration is None else CalibrationText.longest_facts(),
     }
-
-
-def _read_model(folder: Path) -> Any:
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError:
-        raise MissingExtraError("onnx", "export") from None
-    path = folder / QUANTIZED
-    if not path.is_file():
-        raise ArtifactError(
-            f"{folder} has no {QUANTIZED}, expected a quantized model",
-            hint="name the folder that `bert-mobile quantize` wrote",
-        )
-    verify(folder, [QUANTIZED])
-    try:
-        return onnx.load_model_from_string(path.read_bytes())
-    except DecodeError as error:
-        raise ArtifactError(
-            f"{path} is no whole ONNX file: {error}", hint="copy it again from its source"
-        ) from error
