@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bert_mobile.cli.making import ByteCount
 from bert_mobile.cli.output import FOLDER, as_json, example, labelled_options, show, table
 
 _KINDS = {
@@ -86,6 +87,17 @@ _OPTIONS = (
         help="How often --dev is judged.",
     ),
     click.option("--metric", metavar="NAME", help="What decides which weights are best."),
+    click.option(
+        "--qat", is_flag=True, default=None,
+        help="--model, fine-tuned for this task, learns to answer with rounded weights.",
+    ),
+    click.option(
+        "--max-bytes", type=ByteCount(), metavar="N", help="--qat: of the quantized model."
+    ),
+    click.option(
+        "--calibration", metavar="FILE", show_default="texts of --train",
+        help="--qat: text that bits are chosen by, one a line.",
+    ),
     click.option("--precision", type=click.Choice(["auto", "bf16", "fp16", "fp32"])),
     click.option(
         "--set", "settings", multiple=True, metavar="NAME=VALUE",
@@ -133,7 +145,12 @@ def _run(kind: str, **options: Any) -> None:
         return
     if report.resumed_from is not None:
         click.echo(f"resumed from step {report.resumed_from}")
-    click.echo(table(report.figures.items(), (f"dev, step {report.best_step}", "")))
+    if report.quantized is None:
+        click.echo(table(report.figures.items(), (f"dev, step {report.best_step}", "")))
+    else:
+        rows = [(name, value, report.quantized[name]) for name, value in report.figures.items()]
+        heads = (f"dev, step {report.best_step}", "in training", "the quantized file")
+        click.echo(table(rows, heads))
     for line in _what_next(kind, report):
         click.echo(line)
 
@@ -142,8 +159,17 @@ def _what_next(kind: str, report: Any) -> list[str]:
     out = report.folder
     if not report.complete:
         return [f"stopped after step {report.step}: go on with the same command and --resume auto"]
+    from bert_mobile.quantize.report import folder_bytes
+
     command = _NEXT.get(kind, "classify")
     asked = _ASKED_OTHERWISE.get(kind) or _ASKED[report.texts]
+    if report.quantized is not None:
+        size = folder_bytes(out / "quantized")
+        return [
+            f"{out / 'quantized'}: {size:,} bytes for the phone, beside a checkpoint of the same",
+            "next:",
+            f"  bert-mobile {command} {asked} --model {out / 'quantized'}",
+        ]
     return [
         f"{out}: a checkpoint for transformers and bert-mobile, and the record of its making",
         "next:",

@@ -39,9 +39,9 @@ def repack(
     """Write `weights` to `out` in the layout of the quantized `folder`.
 
     `weights` (by Hugging Face name, float32) are rounded to the nearest that its scales and zero
-    points can hold, and are exact where they lie on them. `source` has tokenizer and card; errors
-    are reported against the float weights `parent`; `facts` is what provenance says of the making.
-    Raises `ArtifactError` where `folder` is damaged, `RunError` where the disk is full.
+    points can hold, and are exact where they lie on them. `source` has config, tokenizer and card;
+    errors are reported against the float weights `parent`; `facts` is what provenance says of the
+    making. Raises `ArtifactError` where `folder` is damaged, `RunError` where the disk is full.
     """
     stored: dict[str, FloatArray | PackedMatrix | PackedRows] = {}
     rows: list[TensorReport] = []
@@ -58,7 +58,7 @@ def repack(
             stored[name] = weights[name]
             rows.append(TensorReport(name, old.shape, 32, None, old.nbytes, 0.0))
     with atomic_folder(out) as scratch:
-        config = BertConfig.read(folder)
+        config = BertConfig.read(source)
         writer = Writer(source, scratch, config, parent, {"kind": KIND, **facts})
         return writer.put(stored, tuple(rows))
 

@@ -28,6 +28,7 @@ from bert_mobile.tasks.reading import Split
 from bert_mobile.train import state
 from bert_mobile.train.devices import hardware
 from bert_mobile.train.finetune import Data, FinetuneSettings, finetune
+from bert_mobile.train.finetune.calibration import calibration_lines, write_lines
 from bert_mobile.train.finetune.prepared import Prepared, prepare
 from bert_mobile.train.finetune.session import TorchSession
 from bert_mobile.train.loop import DivergedError
@@ -36,7 +37,6 @@ from bert_mobile.train.sitting import Sitting
 WHOLE = 0.99
 """Part of a split from which on it counts as all of it: some copies lack a few damaged lines."""
 
-CALIBRATION_LINES = 256
 """Texts that quantization is weighed by, spread over the training set."""
 
 KEEP_ALL, KEEP_BEST, KEEP_NONE = "all", "best", "none"
@@ -213,7 +213,8 @@ class Worker:
         folder = self.out / run.place
         began = time.monotonic()
         texts = self.out / "runs" / run.task / "calibration.txt"
-        write_calibration(texts, planned.train)
+        if not texts.is_file():
+            write_lines(texts, calibration_lines(planned.train, planned.train.examples))
         beside = quantized_place(folder)
         report = quantize(folder, beside, max_bytes=most, calibration=texts)
         subject = open_subject(beside)
@@ -283,24 +284,6 @@ def delete_weights(folder: Path) -> None:
 def quantized_place(folder: Path) -> Path:
     """Return where the quantized model of a run is: beside it."""
     return folder.with_name(f"{folder.name}-quantized")
-
-
-def write_calibration(path: Path, train: Split) -> None:
-    """Write texts of the training set, a line each, the two of a pair with a tab between them."""
-    if path.is_file():
-        return
-    every = max(1, train.examples // CALIBRATION_LINES)
-    with atomic_file(path) as scratch, scratch.open("w", encoding="utf-8") as file:
-        for number, example in enumerate(train):
-            if number % every == 0:
-                file.write(_line(example) + "\n")
-
-
-def _line(example: Any) -> str:
-    if hasattr(example, "words"):
-        return " ".join(example.words)
-    texts = example.texts if hasattr(example, "texts") else (example.question, example.context)
-    return "\t".join(" ".join(text.split()) for text in texts)
 
 
 def predictions_file(out: Path, name: str) -> Path:

@@ -1,7 +1,7 @@
 """One fine-tuning from beginning to end, or from where it stopped."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from bert_mobile.carbon import settings_from_environment
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.files import held, read_json, refuse_foreign_folder, write_json
 from bert_mobile.labelled import LabelledText
+from bert_mobile.model.config import BertConfig
+from bert_mobile.runtime.sessions import open_session
 from bert_mobile.train import state
 from bert_mobile.train.devices import World, hardware, joined_world, local_processes
 from bert_mobile.train.emissions import Meter
 from bert_mobile.train.finetune.prepared import Data, Prepared, prepare
+from bert_mobile.train.finetune.rounded import QUANTIZED, make_layout, write_quantized
 from bert_mobile.train.finetune.run import Finetuning
 from bert_mobile.train.finetune.settings import SHAPELESS, FinetuneSettings
 from bert_mobile.train.loop import train
@@ -47,6 +50,9 @@ class FinetuneReport:
     labels: tuple[str, ...]
     texts: int
     """Of an example: 1, or 2 of a pair."""
+    quantized: dict[str, float] | None
+    """The same of the quantized model in `folder`/quantized, by its very file, where the run was to
+    end in one."""
     seconds: float
     """Time the run has taken, all its sittings together; reading and checking not counted."""
     told: tuple[str, ...]
@@ -88,6 +94,8 @@ def finetune(
         for line in prepared.told:
             tell(line)
     with joined_world() as world:
+        if settings.qat:
+            _begin_rounded(settings, prepared, out, world)
         run = Finetuning(settings, prepared, out, world, sitting or Sitting())
         if (out / checkpoint.PROVENANCE).is_file():
             return _finished(run)
@@ -96,6 +104,15 @@ def finetune(
         with held(out / state.CHECKPOINTS):
             write_json(out / SETTINGS, asdict(settings))
             return _trained(run, resume=resume)
+
+
+def _begin_rounded(settings: FinetuneSettings, prepared: Prepared, out: Path, world: World) -> None:
+    """Let the first process choose the layout of the quantized model; the others wait for it."""
+    if world.is_first:
+        with held(out / state.CHECKPOINTS):
+            write_json(out / SETTINGS, asdict(settings))
+            make_layout(settings, prepared, out)
+    world.total([0.0])
 
 
 def _trained(run: Finetuning, *, resume: bool) -> FinetuneReport:
@@ -120,7 +137,16 @@ def _trained(run: Finetuning, *, resume: bool) -> FinetuneReport:
         if run.is_complete(position):
             run.write_result(position)
     draw_curve(run.out, run.out.name, _panels(run))
-    return _report(run, position, resumed_from)
+    return _report(run, position, resumed_from, quantized=_quantized(run, position))
+
+
+def _quantized(run: Finetuning, position: Position | None = None) -> dict[str, float] | None:
+    """Write the quantized model of a run that is over, and judge that very file."""
+    if not run.settings.qat or not (position is None or run.is_complete(position)):
+        return None
+    write_quantized(run.settings, run.prepared, run.out)
+    folder = run.out / QUANTIZED
+    return run.prepared.judge.figures(open_session(folder, BertConfig.read(folder)))
 
 
 def _meter(world: World, before: Any) -> Meter:
@@ -135,7 +161,12 @@ def _meter(world: World, before: Any) -> Meter:
 
 
 def _report(
-    run: Finetuning, position: Position, resumed_from: int | None, *, is_over: bool = False
+    run: Finetuning,
+    position: Position,
+    resumed_from: int | None,
+    *,
+    quantized: dict[str, float] | None = None,
+    is_over: bool = False,
 ) -> FinetuneReport:
     judge, best = run.prepared.judge, run.best
     asked = judge.examples[0]
@@ -149,6 +180,7 @@ def _report(
         best.figures or {},
         judge.labels,
         len(asked.texts) if isinstance(asked, LabelledText) else 1,
+        quantized,
         position.seconds,
         run.prepared.told,
         run.world.rank,
@@ -163,7 +195,7 @@ def _finished(run: Finetuning) -> FinetuneReport:
     figures = dict(record["figures"])
     run.best.step, run.best.figures = int(figures.pop("step")), figures
     position = Position(**told["position"])
-    return _report(run, position, position.step, is_over=True)
+    return _report(run, position, position.step, quantized=_quantized(run), is_over=True)
 
 
 def _panels(run: Finetuning) -> tuple[Panel, ...]:
@@ -187,8 +219,9 @@ def _refuse_other_run(settings: FinetuneSettings, out: Path, *, resume: bool) ->
         )
     before = read_json(out / SETTINGS, "the settings of a fine-tuning")
     now = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
+    usual = {field.name: field.default for field in fields(FinetuneSettings)}
     for name, value in now.items():
-        if name not in SHAPELESS and before.get(name) != value:
+        if name not in SHAPELESS and before.get(name, usual[name]) != value:
             raise InputError(
                 f"{out} was begun with {name} {before.get(name)}, not {value}",
                 hint="resume with the settings the run began with, or give a new --out",

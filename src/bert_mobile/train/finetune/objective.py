@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bert_mobile.model.heads import BertForTask
+from bert_mobile.train.quantized import RoundedNetwork
+
+_NEVER = -1e9
+"""Logit of what cannot be; infinity would leave nothing to compare it with."""
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """Logits (m, L) and targets → the loss of each thing asked for, (m,)."""
@@ -67,7 +71,7 @@ def number_losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def span_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy of start and end; logits (B, T, 2), -inf outside."""
+    """Return the mean cross-entropy of start and end; logits (B, T, 2)."""
     starts = functional.cross_entropy(logits[..., 0], targets[:, 0], reduction="none")
     return (starts + functional.cross_entropy(logits[..., 1], targets[:, 1], reduction="none")) / 2
 
@@ -97,6 +101,18 @@ def label_teaching(temperature: float) -> Losses:
     return losses
 
 
+def span_teaching(temperature: float) -> Losses:
+    """Return the divergence of the softened starts and ends, over the tokens; logits (B, T, 2)."""
+
+    def losses(logits: Tensor, teacher: Tensor) -> Tensor:
+        ours = functional.log_softmax(logits / temperature, 1)
+        theirs = functional.log_softmax(teacher / temperature, 1)
+        each = functional.kl_div(ours, theirs, reduction="none", log_target=True)
+        return temperature**2 * each.sum(1).mean(-1)
+
+    return losses
+
+
 def number_teaching(logits: Tensor, teacher: Tensor) -> Tensor:
     """Return squared differences from the teacher's numbers, standardised as the targets are."""
     return (logits - teacher).square()[:, 0]
@@ -107,17 +123,23 @@ class Objective(nn.Module):
 
     def __init__(
         self,
-        model: BertForTask,
+        model: BertForTask | RoundedNetwork,
         losses: Losses,
         *,
         teaching: Losses | None = None,
         teacher_weight: float = 0.0,
+        parent: BertForTask | None = None,
         relations: Callable[..., Tensor] | None = None,
         relation_weight: float = 0.0,
     ) -> None:
-        """Compose; `relations` is given a batch that the network has just read (see `teacher`)."""
+        """Compose.
+
+        A teacher's logits come with the batch, or else from `parent`, which reads the same pieces.
+        `relations` is given a batch that the network has just read (see `teacher`).
+        """
         super().__init__()
         self.model = model
+        self._parent = [parent] if parent else []  # in a list: it is nothing to be trained
         self._losses, self._teaching, self._relations = losses, teaching, relations
         self._teacher_weight, self._relation_weight = teacher_weight, relation_weight
 
@@ -145,21 +167,32 @@ class Objective(nn.Module):
         `shares` (2,) are the inverses of the weights' sum and of the number of sequences in the
         whole batch of all processes; losses of its micro-batches then add up to means.
         """
-        logits = self.model(input_ids, attention_mask, token_type_ids).float()
-        if places is not None:
-            logits = logits.flatten(0, 1)[places]  # (m, L)
-        elif logits.dim() == 3 and attention_mask is not None:  # spans are not in the padding
-            logits = logits.masked_fill(~attention_mask[..., None], -torch.inf)
+        batch = input_ids, attention_mask, token_type_ids
+        logits = _asked(self.model(*batch), attention_mask, places)
+        for parent in self._parent:
+            with torch.no_grad():
+                teacher = _asked(parent(*batch), attention_mask, places)
         total = shares[0] * (weights * self._losses(logits, targets)).sum()
         parts: list[Tensor] = []
         if self._teaching and teacher is not None:
-            known = teacher.isfinite().all(-1)
-            taught = self._teaching(logits, torch.where(known[:, None], teacher, 0.0))
+            known = teacher.isfinite().flatten(1).all(-1)  # (m,)
+            theirs = torch.where(known.view(-1, *[1] * (teacher.dim() - 1)), teacher, 0.0)
+            taught = self._teaching(logits, theirs)
             taught = shares[0] * (weights * known * taught).sum()
             parts += [total.detach(), taught.detach()]
             total = (1 - self._teacher_weight) * total + self._teacher_weight * taught
         if self._relations:
-            related = shares[1] * self._relations(input_ids, attention_mask, token_type_ids)
+            related = shares[1] * self._relations(*batch)
             parts.append(related.detach())
             total = total + self._relation_weight * related
         return torch.stack([total, *parts])
+
+
+def _asked(logits: Tensor, attention_mask: Tensor | None, places: Tensor | None) -> Tensor:
+    """Return the logits of what is asked for, float32: (m, L), or of spans (B, T, 2)."""
+    logits = logits.float()
+    if places is not None:
+        return logits.flatten(0, 1)[places]  # (m, L)
+    if logits.dim() == 3 and attention_mask is not None:  # spans are not in the padding
+        return logits.masked_fill(~attention_mask[..., None], _NEVER)
+    return logits

@@ -32,9 +32,19 @@ from bert_mobile.labelled.labels import case_remark, scheme_remark
 from bert_mobile.model.config import BertConfig
 from bert_mobile.runtime.text import TextEncoder, TruncationWarning
 from bert_mobile.tasks.metrics import higher_is_better, usual_metrics
+from bert_mobile.train.finetune.calibration import calibration_lines
 from bert_mobile.train.finetune.settings import USUAL_EPOCHS, FinetuneSettings, usual_epochs
-from bert_mobile.train.finetune.start import Start, length_limit, read_start, task_config
+from bert_mobile.train.finetune.start import (
+    Start,
+    length_limit,
+    read_start,
+    refuse_unfit_parent,
+    task_config,
+)
 from bert_mobile.train.finetune.teacher import Teacher, read_teacher
+
+CLASSES = ("classify", "pairs", "tag")
+"""Kinds whose answers are labels."""
 
 FINEST = 1e-6
 """Standard deviation, as a part of the largest number, below which float32 shows no difference."""
@@ -70,6 +80,8 @@ class Prepared:
     told: tuple[str, ...]
     """What was guessed or noticed, a line each, for the user."""
     teacher: Teacher | None = None
+    calibration: tuple[str, ...] = ()
+    """Lines of text that bits are chosen by, where the run is to end in a quantized model."""
 
     @property
     def teacher_digest(self) -> str:
@@ -117,8 +129,12 @@ def prepare(settings: FinetuneSettings, data: Data | None = None) -> Prepared:
     where model, settings and data do not fit together.
     """
     start = read_start(settings.model)
+    if settings.qat:
+        refuse_unfit_parent(start, settings)
     encoder = TextEncoder(start.folder, start.config, length_limit(start.config, settings))
     found = data or open_data(settings)
+    if settings.qat and settings.kind in CLASSES:
+        found = replace(found, labels=start.config.labels)  # in the order of its outputs
     told = [each.describe() for each in (found.train, found.dev) if isinstance(each, LabelledFile)]
     split = _read(settings, found, encoder, told)
     told.extend(_many_epochs(settings, len(split.train.sequences.lengths)))
@@ -143,6 +159,7 @@ def prepare(settings: FinetuneSettings, data: Data | None = None) -> Prepared:
         _facts(found, split),
         tuple(told),
         _taught(settings, found, encoder, split) if settings.teacher else None,
+        calibration_lines(found.train, len(split.train)) if settings.qat else (),
     )
 
 
@@ -203,7 +220,7 @@ def _read(settings: FinetuneSettings, data: Data, encoder: TextEncoder, told: li
 def _reading(
     settings: FinetuneSettings, encoder: TextEncoder, labels: tuple[str, ...] | None, keeps: str
 ) -> Reading:
-    known = labels if settings.kind in ("classify", "pairs", "tag") else ()
+    known = labels if settings.kind in CLASSES else ()
     return Reading(encoder, known, settings.several, settings.stride, keeps)
 
 
@@ -237,7 +254,7 @@ def _taught(settings: FinetuneSettings, data: Data, encoder: TextEncoder, split:
 
 
 def _check_classes(settings: FinetuneSettings, data: Data, labels: tuple[str, ...]) -> None:
-    if settings.kind not in ("classify", "pairs", "tag") or (settings.several and labels):
+    if settings.kind not in CLASSES or (settings.several and labels):
         return
     if isinstance(data.train, LabelledFile):
         refuse_one_class(data.train, labels)

@@ -24,6 +24,7 @@ from bert_mobile import checkpoint
 from bert_mobile.files import read_json, write_json
 from bert_mobile.judging.judge import Predictions
 from bert_mobile.judging.sequences import Order
+from bert_mobile.model.heads import BertForTask
 from bert_mobile.tasks.reports import write_reports
 from bert_mobile.train import state
 from bert_mobile.train.devices import World, hardware
@@ -40,12 +41,15 @@ from bert_mobile.train.finetune.objective import (
     number_losses,
     number_teaching,
     span_losses,
+    span_teaching,
 )
 from bert_mobile.train.finetune.prepared import Prepared
+from bert_mobile.train.finetune.rounded import parent_network, rounded_network
 from bert_mobile.train.finetune.session import TorchSession
 from bert_mobile.train.finetune.settings import Course, FinetuneSettings
 from bert_mobile.train.finetune.start import fresh_model
 from bert_mobile.train.finetune.teacher import Relations, teacher_logits
+from bert_mobile.train.quantized import RoundedNetwork
 from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
 
@@ -100,16 +104,16 @@ class Finetuning:
         self.settings, self.prepared, self.out = settings, prepared, out
         self.world, self.sitting = world, sitting
         torch.manual_seed(settings.seed)
-        self.model = fresh_model(prepared.start, prepared.config).to(world.device)
+        self.model, self.network = self._networks()
         self.parameters = list(self.model.parameters())
-        self.scale = prepared.scale
+        self.scale = (0.0, 1.0) if settings.qat else prepared.scale  # plain numbers, as its parent
         objective = self._objective()
         self.figures: Sequence[str] = objective.figures
         self.objective: nn.Module = world.share(objective)
         order = Order(prepared.train.sequences.lengths, settings.batch_size, settings.seed)
         self.course = Course.of(settings, order.steps_per_epoch)
         self._batches = self._source(order)
-        self.session = TorchSession(self.model, settings.precision, scale=self.scale)
+        self.session = TorchSession(self.network, settings.precision, scale=self.scale)
         self.best = Best()
         self.meter: Meter
 
@@ -164,7 +168,7 @@ class Finetuning:
 
     def shipped(self) -> dict[str, NDArray[np.float32]]:
         """Return the best weights, by Hugging Face name; a regression's give plain numbers."""
-        weights = dict(self.best.weights or self.model.to_huggingface())
+        weights = dict(self.best.weights or self.network.to_huggingface())
         if self.settings.kind == "regress":
             mean, deviation = self.scale
             weights["classifier.weight"] = weights["classifier.weight"] * np.float32(deviation)
@@ -222,7 +226,7 @@ class Finetuning:
         if not is_better and figure != best.figure:
             best.looks_since = looks_since
             return
-        weights = {name: array.copy() for name, array in self.model.to_huggingface().items()}
+        weights = {name: array.copy() for name, array in self.network.to_huggingface().items()}
         self.best = Best(step, figure, found, looks_since, step, weights)
 
     def _write_best(self, folder: Path) -> None:
@@ -231,15 +235,32 @@ class Finetuning:
         if self.best.weights is not None:
             checkpoint.write_tensors(folder / BEST_WEIGHTS, self.best.weights)
 
+    def _networks(self) -> tuple[BertForTask, BertForTask | RoundedNetwork]:
+        """Return the network that is trained, and what answers: the same, or rounded."""
+        device = self.world.device
+        if not self.settings.qat:
+            model = fresh_model(self.prepared.start, self.prepared.config).to(device)
+            return model, model
+        model, network = rounded_network(self.prepared, self.out)
+        return model.to(device), network.to(device)
+
     def _objective(self) -> Objective:
         settings, teacher = self.settings, self.prepared.teacher
+        if settings.qat:
+            return Objective(
+                self.network,
+                self._losses(),
+                teaching=self._teaching(),
+                teacher_weight=settings.teacher_weight,
+                parent=parent_network(self.prepared).to(self.world.device),
+            )
         if teacher is None:
-            return Objective(self.model, self._losses())
+            return Objective(self.network, self._losses())
         relations = None
         if settings.relation_weight:
             relations = Relations(self.model, teacher.network(self.world.device))
         return Objective(
-            self.model,
+            self.network,
             self._losses(),
             teaching=self._teaching(),
             teacher_weight=settings.teacher_weight,
@@ -250,6 +271,8 @@ class Finetuning:
     def _teaching(self) -> Losses:
         if self.settings.kind == "regress":
             return number_teaching
+        if self.settings.kind == "answer":
+            return span_teaching(self.settings.teacher_temperature)
         make = label_teaching if self.settings.several else class_teaching
         return make(self.settings.teacher_temperature)
 
@@ -277,7 +300,7 @@ class Finetuning:
     def _source(self, order: Order) -> Batches:
         prepared, settings = self.prepared, self.settings
         train = prepared.train
-        if settings.kind == "regress":
+        if settings.kind == "regress" and not settings.qat:
             train = prepared.standardised()
         return Batches(
             train,

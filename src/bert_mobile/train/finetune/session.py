@@ -12,6 +12,7 @@ from bert_mobile.model.heads import BertForTask
 from bert_mobile.quantize.interface import END_LOGITS, LOGITS, START_LOGITS
 from bert_mobile.runtime.batches import Batch, IntArray
 from bert_mobile.train.devices import autocast
+from bert_mobile.train.quantized import RoundedNetwork
 
 FloatArray = NDArray[np.float32]
 
@@ -21,7 +22,7 @@ class TorchSession:
 
     def __init__(
         self,
-        model: BertForTask,
+        model: BertForTask | RoundedNetwork,
         precision: str = "fp32",
         *,
         scale: tuple[float, float] = (0.0, 1.0),
@@ -50,7 +51,7 @@ class TorchSession:
 
     @torch.inference_mode()
     def _computed(self, batch: Batch) -> FloatArray:
-        device = self._model.head.weight.device
+        device = next(self._model.parameters()).device
         ids, mask, types = (
             torch.from_numpy(part).to(device) for part in (batch.ids, batch.mask, batch.types)
         )

@@ -28,7 +28,7 @@ a GPU, so that shorter runs save none but the result."""
 
 SHAPELESS = (
     "train", "dev", "text", "label", "encoding", "header", "form", "skip_unlabelled",
-    "model", "teacher", "log_every", "save_every",
+    "model", "teacher", "calibration", "log_every", "save_every",
 )  # fmt: skip
 """What shapes no weights by its name: of data, model and teacher the hashes are compared."""
 
@@ -103,6 +103,13 @@ class FinetuneSettings:
     """Part of the loss that is the teacher's answers; the labels are the rest."""
     relation_weight: float = 0.0
     """Weight of the teacher's attention relations beside that (MiniLMv2, Wang et al. 2020)."""
+    qat: bool = False
+    """Quantization-aware: `model`, fine-tuned for this very task, learns to answer with its weights
+    rounded, from the examples and from its own answers as it was: it is the teacher."""
+    max_bytes: int | None = None
+    """What the quantized model may weigh, for `qat`."""
+    calibration: str | None = None
+    """Text that the bits are chosen by, for `qat`; None: some of the train examples."""
     precision: str = "auto"
     """As in a pre-training recipe: `auto`, `bf16`, `fp16` or `fp32`."""
     log_every: int | None = None
@@ -170,10 +177,19 @@ class FinetuneSettings:
             not self.relation_weight or self.teacher is not None,
             f"relation_weight is {self.relation_weight} without a teacher",
         )
+        self._check_rounding()
         _require(
             self.kind == "regress" or len(self.text) < 2 or self.kind == "pairs",
             f"{len(self.text)} text columns are given, expected one for {self.kind}",
         )
+
+    def _check_rounding(self) -> None:
+        if self.qat:
+            _require(self.max_bytes is not None, "qat is given without max_bytes")
+            _require(self.teacher is None, "a teacher is given beside qat, whose teacher is model")
+            return
+        for name in ("max_bytes", "calibration"):
+            _require(getattr(self, name) is None, f"{name} is given without qat")
 
     @property
     def usual_length(self) -> int:
@@ -184,6 +200,8 @@ class FinetuneSettings:
     def fingerprint(self) -> str:
         """Hash of all that shapes the weights, but for the data, the model and the teacher."""
         shaping = {k: v for k, v in asdict(self).items() if k not in SHAPELESS}
+        if not self.qat:  # the runs before there was any are still the same
+            shaping = {k: v for k, v in shaping.items() if k not in ("qat", "max_bytes")}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 

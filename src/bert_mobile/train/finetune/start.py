@@ -1,7 +1,7 @@
 """What a fine-tuning starts from: the encoder of any BERT, the embedded model's included."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,31 @@ def read_start(name: str) -> Start:
     return Start(folder, config, file.relative_to(folder).as_posix())
 
 
+def refuse_unfit_parent(start: Start, settings: FinetuneSettings) -> None:
+    """Raise unless a model can learn to answer as it does, with its weights rounded.
+
+    Raises `InputError` where it is rounded already, or was fine-tuned for something else.
+    """
+    if start.file != WEIGHTS:
+        raise InputError(
+            f"{start.folder} is quantized already, expected the float model it was made from",
+            hint="name the folder that `bert-mobile finetune` wrote",
+        )
+    config, kind = start.config, settings.kind
+    wanted = {"tag": TOKENS, "answer": ANSWERS}.get(kind, SEQUENCES)
+    fits = config.architecture == wanted
+    if wanted == SEQUENCES:
+        is_number = config.problem_type == REGRESSION or len(config.labels) == 1
+        fits &= is_number == (kind == "regress")
+        fits &= settings.several == (config.problem_type == MULTI_LABEL)
+    if not fits:
+        raise InputError(
+            f"{start.folder} is a {config.architecture} that was not made by `finetune {kind}`, "
+            "expected a model of this very task",
+            hint=f"bert-mobile finetune {kind} makes one; then again with --qat and --model",
+        )
+
+
 def length_limit(config: BertConfig, settings: FinetuneSettings) -> int:
     """Return the tokens of the longest sequence; `InputError` where the model has not so many."""
     positions = config.max_position_embeddings
@@ -76,12 +101,13 @@ def task_config(
     start: BertConfig, settings: FinetuneSettings, labels: tuple[str, ...]
 ) -> BertConfig:
     """Return the shape of the network that is to be made."""
-    limit = length_limit(start, settings)
     common: dict[str, Any] = {
-        "max_length": limit,
+        "max_length": length_limit(start, settings),
         "hidden_dropout_prob": settings.dropout,
         "attention_probs_dropout_prob": settings.dropout,
     }
+    if settings.qat:  # it stays the network that it is
+        return replace(start, **common)
     if settings.kind == "answer":
         return start.with_task(ANSWERS, **common)
     if settings.kind == "tag":
