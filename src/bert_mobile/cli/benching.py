@@ -1,4 +1,4 @@
-"""Commands that measure speed: bench corpus, bench pretrain, bench finetune."""
+"""Commands that measure: bench corpus, bench pretrain, bench finetune, bench pareto."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bert_mobile.cli.corpora import Source
-from bert_mobile.cli.output import PATH, as_json, example, show, table
+from bert_mobile.cli.making import ByteCount
+from bert_mobile.cli.output import (
+    FOLDER,
+    PATH,
+    Listed,
+    as_json,
+    example,
+    show,
+    table,
+    threads_option,
+)
+from bert_mobile.cli.questions import asked_question, question_options
 from bert_mobile.errors import RunError
 from bert_mobile.variants import VARIANTS
 
@@ -209,3 +220,66 @@ def finetune(as_json: bool, no_transformers: bool, data: str, task: str, **optio
         for note in report.notes:
             click.echo(f"note: {note}", err=True)
     show(report.to_json())
+
+
+@bench.command(
+    "pareto",
+    epilog=example(
+        "bert-mobile bench pareto runs/sst2 --evaluate sst2 --data glue_data --out runs/sizes",
+        "bert-mobile bench pareto runs/first --evaluate mlm --data corpus --peers --out runs/sizes",
+    ),
+)
+@click.argument("folder", type=FOLDER, metavar="DIR")
+@question_options
+@click.option(
+    "--budgets", type=Listed(), show_default="12, 15, 18, 20, 25 and 37 million", metavar="N,M,…",
+    help="Bytes of each model.",
+)  # fmt: skip
+@click.option("--calibration", type=PATH, metavar="FILE", help="Text, as `quantize` takes it.")
+@click.option("--peers", is_flag=True, help="Beside other quantizers, of the same float model.")
+@threads_option
+@click.option("--out", required=True, type=FOLDER, help="Folder to make, or to go on in.")
+@as_json
+def pareto(
+    folder: Path,
+    evaluate: str | None,
+    data: Path | str | None,
+    pairs: int | None,
+    budgets: tuple[str, ...] | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Size against score of a float model, quantized to several budgets of bytes.
+
+    Each model is written, weighed and judged by its very file. The same command goes on where it
+    was stopped.
+    """
+    question = asked_question(evaluate, data, pairs)
+    if question is None:
+        raise click.UsageError("--evaluate is missing, expected what to judge by")
+    from bert_mobile.evaluate.pareto import pareto as run
+
+    if budgets:
+        kind = ByteCount()
+        options["budgets"] = [kind.convert(word, None, None) for word in budgets]
+    report = run(folder, question, **options)
+    if as_json:
+        show(report.to_json())
+        return
+    metrics = list(report.points[0].figures)
+    shapes = [f"{each.sequences}×{each.tokens} ms" for each in report.points[0].latency]
+    rows = [
+        (
+            point.name,
+            f"{point.bytes:,}",
+            *(f"{point.figures[name]:.4f}" for name in metrics),
+            *(f"{each.median:.1f}" for each in point.latency),
+        )
+        for point in report.points
+    ]
+    heads = ("", "bytes", *(name.replace("_", " ") for name in metrics), *shapes)
+    click.echo(f"{report.points[0].asked}, {report.points[0].examples:,} examples")
+    click.echo(table(rows, heads))
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"{report.folder}: pareto.json, pareto.png, and the models")

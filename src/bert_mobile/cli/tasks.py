@@ -8,26 +8,9 @@ from typing import Any
 import click
 
 from bert_mobile.cli.making import ByteCount
-from bert_mobile.cli.output import FOLDER, PATH, as_json, example, show, table
+from bert_mobile.cli.output import FOLDER, PATH, Listed, as_json, example, show, table
 
 _POSITIVE = click.IntRange(min=1)
-
-
-class _Listed(click.ParamType[tuple[str, ...]]):
-    """Words with commas between them."""
-
-    name = "list"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Return the words; fails where there is none."""
-        if isinstance(value, tuple):
-            return value
-        words = tuple(word.strip() for word in str(value).split(",") if word.strip())
-        if not words:
-            self.fail(f"{value!r} names nothing, expected words with commas between", param, ctx)
-        return words
 
 
 def _numbers(kind: type[int] | type[float]) -> Any:
@@ -66,7 +49,7 @@ def _numbers(kind: type[int] | type[float]) -> Any:
 @click.option("--name", default="", show_default="the model's", help="Of its row in the table.")
 @click.option(
     "--tasks",
-    type=_Listed(),
+    type=Listed(),
     default=(),
     metavar="A,B,…",
     show_default="those of GLUE that are there, without WNLI",
@@ -75,7 +58,7 @@ def _numbers(kind: type[int] | type[float]) -> Any:
 @click.option(
     "--learning-rate",
     "learning_rates",
-    type=_Listed(),
+    type=Listed(),
     default="5e-5",
     show_default=True,
     callback=_numbers(float),
@@ -84,7 +67,7 @@ def _numbers(kind: type[int] | type[float]) -> Any:
 )
 @click.option(
     "--seeds",
-    type=_Listed(),
+    type=Listed(),
     default="1,2,3",
     show_default=True,
     callback=_numbers(int),

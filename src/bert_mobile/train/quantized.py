@@ -81,8 +81,8 @@ class _Grid(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Round (R, C)."""
         blocks = weight.view(*self.scales.shape[:2], -1)
-        rounded = _Nearest.apply(blocks, self.scales, self.inverses, self.low, self.high)
-        return rounded.view_as(weight)
+        apply: Any = _Nearest.apply  # which torch leaves untyped
+        return apply(blocks, self.scales, self.inverses, self.low, self.high).view_as(weight)
 
 
 class _Grids(nn.Module):
