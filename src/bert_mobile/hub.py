@@ -11,13 +11,17 @@ from pathlib import Path
 from bert_mobile.checkpoint import PROVENANCE, WEIGHTS
 from bert_mobile.errors import ArtifactError, MissingExtraError
 from bert_mobile.quantize.interface import FLOAT, QUANTIZED
+from bert_mobile.runtime.engines import ENGINES
 from bert_mobile.tokenizer import TOKENIZER_FILES
 
 DEFAULT = "default"
 """The name of the model that comes with the package."""
 
-MODEL_FILES = (QUANTIZED, FLOAT, WEIGHTS)
+MODEL_FILES = (*(engine.place for engine in ENGINES), WEIGHTS)
 """Where a folder may hold its network, the one that is preferred first."""
+
+_ON_THE_HUB = (FLOAT, WEIGHTS)
+"""What is fetched of a repository that has no packed model."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _ALWAYS = ["config.json", *TOKENIZER_FILES, PROVENANCE]
@@ -50,7 +54,7 @@ def resolve(name: str | PathLike[str]) -> Path:
 def find_model(folder: Path) -> Path:
     """Return the file in `folder` that holds the network; raises `ArtifactError` if none does."""
     for name in MODEL_FILES:
-        if (folder / name).is_file():
+        if (folder / name).exists():
             return folder / name
     raise ArtifactError(
         f"{folder} holds no model, expected one of {', '.join(MODEL_FILES)}",
@@ -78,7 +82,7 @@ def _is_folder(path: Path) -> bool:
 def _download(name: str) -> Path:
     """Fetch the smallest model that the repository has, or find it in the Hub's cache."""
     folder = _snapshot(name, [*_ALWAYS, QUANTIZED])
-    for other in MODEL_FILES[1:]:
+    for other in _ON_THE_HUB:
         if any((folder / file).is_file() for file in MODEL_FILES):
             break
         folder = _snapshot(name, [*_ALWAYS, other])

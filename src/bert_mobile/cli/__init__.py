@@ -16,6 +16,7 @@ from bert_mobile import __version__
 from bert_mobile.cli.answers import answer, classify, embed, fill_mask, next_sentence, score, tag
 from bert_mobile.cli.benching import bench
 from bert_mobile.cli.corpora import corpus, tokenizer
+from bert_mobile.cli.exporting import export
 from bert_mobile.cli.finetuning import finetune
 from bert_mobile.cli.judging import emissions, evaluate, models
 from bert_mobile.cli.making import convert, grow, pretrain, quantize
@@ -61,6 +62,7 @@ COMMANDS: Sequence[click.Command] = (
     sweep,
     finetune,
     quantize,
+    export,
     convert,
     glue,
     evaluate,

@@ -61,14 +61,16 @@ _INT8_ACTIVATIONS = 4
 Weights = Mapping[str, FloatArray | PackedMatrix | PackedRows]
 
 
-def build_graph(config: BertConfig, weights: Weights) -> ModelProto:
+def build_graph(
+    config: BertConfig, weights: Weights, *, operators: "type[Graph] | None" = None
+) -> ModelProto:
     """Return the ONNX model of a BERT of this shape.
 
-    `weights` go by Hugging Face name. Without the masked-token head there is no output `logits`,
-    without pooler or next-sentence head none of `seq_relationship_logits`. The head of a task must
-    be there.
+    `weights` go by Hugging Face name; `operators` chooses other ones to read them with. Without the
+    masked-token head there is no output `logits`, without pooler or next-sentence head none of
+    `seq_relationship_logits`. The head of a task must be there.
     """
-    graph = _Graph(config, weights)
+    graph = (operators or Graph)(config, weights)
     hidden = _encoder(graph)
     if config.architecture != PRETRAINING:
         graph.add("Reshape", hidden, "batch_tokens_any", name=HIDDEN)  # B T H
@@ -85,12 +87,12 @@ def build_graph(config: BertConfig, weights: Weights) -> ModelProto:
     return graph.model(outputs)
 
 
-class _Graph:
+class Graph:
     """Nodes and initializers collected so far. Methods return the name of what they compute."""
 
     def __init__(self, config: BertConfig, weights: Weights) -> None:
         self.config = config
-        self._weights = weights
+        self.weights = weights
         self._nodes: list[NodeProto] = []
         self._initializers: dict[str, TensorProto] = {}
 
@@ -99,11 +101,17 @@ class _Graph:
     ) -> str:
         """Add one node with one output."""
         name = name or f"{operator}_{len(self._nodes)}"
+        self.add_several(operator, *inputs, names=[name], domain=domain, **attributes)
+        return name
+
+    def add_several(
+        self, operator: str, *inputs: str, names: Sequence[str], domain: str = "", **attributes: Any
+    ) -> None:
+        """Add one node with the outputs of these names."""
         node = helper.make_node(
-            operator, inputs, [name], name=f"node:{name}", domain=domain, **attributes
+            operator, inputs, names, name=f"node:{names[0]}", domain=domain, **attributes
         )
         self._nodes.append(node)
-        return name
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """Store an array once and return its name."""
@@ -117,7 +125,7 @@ class _Graph:
 
     def float_weight(self, name: str) -> str:
         """Store a weight that is never packed: a bias, a LayerNorm, a tiny matrix."""
-        weight = self._weights[name]
+        weight = self.weights[name]
         if isinstance(weight, PackedMatrix | PackedRows):
             raise TypeError(
                 f"{name} is packed, but only matrices that are looked up or multiplied may be"
@@ -126,7 +134,7 @@ class _Graph:
 
     def linear(self, x: str, weight: str, bias: str) -> str:
         """Add the product x · Wᵀ + b: (R, in) to (R, out)."""
-        matrix = self._weights[weight]
+        matrix = self.weights[weight]
         bias = self.float_weight(bias)
         if isinstance(matrix, PackedRows):
             return self._linear_by_parts(x, weight, matrix, bias)
@@ -146,7 +154,7 @@ class _Graph:
 
     def _packed_linear(self, x: str, weight: str, matrix: PackedMatrix, bias: str) -> str:
         rows, columns = matrix.shape
-        codes, scales, zero_points = self._packed(weight, matrix)
+        codes, scales, zero_points = self.packed(weight, matrix)
         blocks = self.numbers(rows, columns // matrix.layout.block, -1)
         codes = self.add("Reshape", codes, blocks)  # out, blocks, bytes of a block
         return self.add(
@@ -157,12 +165,12 @@ class _Graph:
 
     def lookup(self, table: str, indices: str) -> str:
         """Rows of a table: indices of any shape (…) to (…, H)."""
-        matrix = self._weights[table]
+        matrix = self.weights[table]
         if isinstance(matrix, PackedRows):
             return self._lookup_by_parts(table, matrix, indices)
         if not isinstance(matrix, PackedMatrix):
             return self.add("Gather", self.constant(table, matrix), indices)
-        return self._packed_lookup(table, matrix, indices)
+        return self.packed_lookup(table, matrix, indices)
 
     def _lookup_by_parts(self, table: str, matrix: PackedRows, indices: str) -> str:
         """Do as `lookup` in each part, at the nearest row it has; keep the one that is meant."""
@@ -171,7 +179,7 @@ class _Graph:
             first, last = self.constant(f"number:{start}", np.array(start)), part.shape[0] - 1
             own = self.add("Sub", indices, first)
             bounds = [self.constant(f"number:{bound}", np.array(bound)) for bound in (0, last)]
-            rows = self._packed_lookup(
+            rows = self.packed_lookup(
                 f"{table}.{number}", part, self.add("Clip", own, *bounds)
             )  # … H
             if found:
@@ -181,8 +189,9 @@ class _Graph:
             found, start = rows, start + part.shape[0]
         return found
 
-    def _packed_lookup(self, table: str, matrix: PackedMatrix, indices: str) -> str:
-        codes, scales, zero_points = self._packed(table, matrix)
+    def packed_lookup(self, table: str, matrix: PackedMatrix, indices: str) -> str:
+        """Do as `lookup` in a packed table."""
+        codes, scales, zero_points = self.packed(table, matrix)
         inputs = [codes, indices, scales, zero_points] if zero_points else [codes, indices, scales]
         return self.add(
             "GatherBlockQuantized", *inputs, domain=ORT_DOMAIN,
@@ -216,7 +225,7 @@ class _Graph:
             producer_name="bert-mobile", producer_version=__version__,
         )  # fmt: skip
 
-    def _packed(self, name: str, matrix: PackedMatrix) -> tuple[str, str, str]:
+    def packed(self, name: str, matrix: PackedMatrix) -> tuple[str, str, str]:
         """Store codes, scales and zero points ("" if symmetric), once for both uses of a matrix.
 
         The operators take float32 scales; they are stored in float16 and cast in the graph, which
@@ -240,7 +249,7 @@ def _hidden_output(config: BertConfig) -> Any:
     return _float_output(HIDDEN, ["batch", "tokens", config.hidden_size])
 
 
-def _encoder(graph: _Graph) -> str:
+def _encoder(graph: Graph) -> str:
     """Embeddings and layers; returns the name of the hidden states, (R, H)."""
     shape = graph.add("Shape", "input_ids", name="batch_tokens")  # [B, T]
     graph.add("Concat", shape, graph.numbers(-1), name="batch_tokens_any", axis=0)
@@ -256,7 +265,7 @@ def _encoder(graph: _Graph) -> str:
     return x
 
 
-def _embeddings(graph: _Graph) -> str:
+def _embeddings(graph: Graph) -> str:
     tokens = graph.add("Gather", "batch_tokens", graph.constant("one", np.array(1)))  # scalar T
     zero, one = graph.constant("zero", np.array(0)), graph.constant("one", np.array(1))
     order = graph.add("Range", zero, tokens, one)  # T
@@ -268,7 +277,7 @@ def _embeddings(graph: _Graph) -> str:
     return graph.add("Reshape", x, graph.numbers(-1, graph.config.hidden_size))  # R H
 
 
-def _attention(graph: _Graph, x: str, prefix: str) -> str:
+def _attention(graph: Graph, x: str, prefix: str) -> str:
     """Self-attention with its output projection: (R, H) to (R, H)."""
     query, key, value = (
         graph.add("Reshape", _dense(graph, x, f"{prefix}.self.{part}"), "batch_tokens_any")
@@ -282,7 +291,7 @@ def _attention(graph: _Graph, x: str, prefix: str) -> str:
     return _dense(graph, rows, f"{prefix}.output.dense")
 
 
-def _masked_token_head(graph: _Graph, hidden: str) -> None:
+def _masked_token_head(graph: Graph, hidden: str) -> None:
     """Logits over the vocabulary at the chosen rows, or at all of them."""
     chosen = graph.constant(POSITIONS, np.empty(0, dtype=np.int64))
     none = graph.add("Equal", graph.add("Shape", chosen), graph.numbers(0))  # [bool]
@@ -301,20 +310,20 @@ def _masked_token_head(graph: _Graph, hidden: str) -> None:
     graph.add("Reshape", flat, shape, name=LOGITS)  # B T V, or 1 M V
 
 
-def _next_sentence_head(graph: _Graph) -> None:
+def _next_sentence_head(graph: Graph) -> None:
     """Logits of "B follows A" and "B does not", from the first token of each sequence."""
     pooled = _pooled(graph)
     logits = graph.linear(pooled, "cls.seq_relationship.weight", "cls.seq_relationship.bias")
     graph.add("Identity", logits, name=NEXT_SENTENCE)  # B 2
 
 
-def _pooled(graph: _Graph) -> str:
+def _pooled(graph: Graph) -> str:
     """The pooler at the first token of each sequence, (B, H)."""
     first = graph.add("Gather", HIDDEN, graph.constant("zero", np.array(0)), axis=1)  # B H
     return graph.add("Tanh", _dense(graph, first, "bert.pooler.dense"))
 
 
-def _task_head(graph: _Graph, hidden: str) -> list[Any]:
+def _task_head(graph: Graph, hidden: str) -> list[Any]:
     """The one linear head of a task, on hidden states (R, H); returns its outputs."""
     config = graph.config
     tokens: list[str | int] = ["batch", "tokens"]
@@ -335,5 +344,5 @@ def _task_head(graph: _Graph, hidden: str) -> list[Any]:
     return [_float_output(LOGITS, [*tokens, config.head_outputs])]
 
 
-def _dense(graph: _Graph, x: str, prefix: str) -> str:
+def _dense(graph: Graph, x: str, prefix: str) -> str:
     return graph.linear(x, f"{prefix}.weight", f"{prefix}.bias")

@@ -4,6 +4,7 @@ Dimensions: B batch, T tokens, M chosen positions, H hidden, V vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from bert_mobile.hub import find_model
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.interface import INPUTS, LOGITS, POSITIONS
 from bert_mobile.runtime.batches import Batch, IntArray
+from bert_mobile.runtime.engines import ENGINES
 
 FloatArray = NDArray[np.float32]
 
@@ -130,22 +132,31 @@ class OnnxSession:
         return values
 
 
-def open_session(folder: Path, config: BertConfig, *, threads: int | None = None) -> OnnxSession:
+def open_session(folder: Path, config: BertConfig, *, threads: int | None = None) -> Session:
     """Open the network in `folder`, after checking its hash against `provenance.json`.
 
     From a float checkpoint the same graph is built in memory; heads of other tasks are left out
     with a warning. Raises `ArtifactError` where there is no network or it is damaged,
-    `MissingExtraError` where the package `onnx` is missing.
+    `MissingExtraError` where the package that opens it is missing.
     """
     path = find_model(folder)
     if path.name != WEIGHTS:
-        verify(folder, [path.relative_to(folder).as_posix()])
-        return OnnxSession(path, path, threads=threads)
+        return _open_file(folder, path, threads)
     from bert_mobile.quantize.graph import build_graph
 
     weights = read_weights(folder, config, skip_foreign_heads=True)
     model = build_graph(config, weights).SerializeToString()
     return OnnxSession(model, path, threads=threads)
+
+
+def _open_file(folder: Path, path: Path, threads: int | None) -> Session:
+    """Open what lies at one of the places of the table of engines."""
+    place = path.relative_to(folder).as_posix()
+    engine = next(engine for engine in ENGINES if engine.place == place)
+    verify(folder, [place, *engine.beside])
+    kind = getattr(import_module(engine.module), engine.session)
+    session: Session = kind(path, path, threads=threads)
+    return session
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,36 @@
+"""The one table of targets. What writes a target is imported only when it writes."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from bert_mobile.export.source import Source
+from bert_mobile.export.target import FLOAT16, FLOAT32, INT4, INT8, MIX, Target, Write
+
+
+def _lazily(module: str) -> Write:
+    """Return the `write` of `bert_mobile.export.MODULE`, imported when it is called."""
+
+    def write(source: Source, width: str, folder: Path) -> Sequence[str] | None:
+        found = import_module(f"bert_mobile.export.{module}")
+        notes: Sequence[str] | None = found.write(source, width, folder)
+        return notes
+
+    return write
+
+
+_BY_TRANSFORMERS_JS = {
+    FLOAT32: "onnx/model.onnx",
+    FLOAT16: "onnx/model_fp16.onnx",
+    INT8: "onnx/model_int8.onnx",
+    INT4: "onnx/model_q4.onnx",
+    MIX: "onnx/model_quantized.onnx",
+}
+
+_ROWS = (
+    Target("onnx", _BY_TRANSFORMERS_JS, ("onnx", "safetensors"), "export", _lazily("onnx")),
+    Target("web", _BY_TRANSFORMERS_JS, ("onnx", "safetensors"), "export", _lazily("web")),
+)
+
+TARGETS: dict[str, Target] = {target.name: target for target in _ROWS}
+"""All targets by name, in the order in which they are listed and written."""

@@ -1,0 +1,72 @@
+"""A row of the table of targets: what a destination holds, needs and is written by."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from bert_mobile.errors import InputError, MissingExtraError
+from bert_mobile.export.source import Source
+from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS
+
+FLOAT32, FLOAT16, INT8, INT4, MIX = WIDTHS = ("float32", "float16", "int8", "int4", "mix")
+"""How weights are stored. `mix` is what `quantize` decided, carried over."""
+
+HEADS = (PRETRAINING, SEQUENCES, TOKENS, ANSWERS)
+
+Write = Callable[[Source, str, Path], Sequence[str] | None]
+"""Writes a source at a width into a folder; returns what could not be carried over, if anything.
+
+Raises `InputError` on a head or width that the target cannot hold, `MissingExtraError` where its
+package is missing."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One destination."""
+
+    name: str
+    places: Mapping[str, str]
+    """Width → where in the folder the file of that width lies, which clients look for."""
+    modules: tuple[str, ...]
+    """Packages that it needs."""
+    extra: str
+    """The extra that brings them."""
+    write: Write
+    heads: tuple[str, ...] = HEADS
+    """Architectures that it can hold."""
+
+    @property
+    def widths(self) -> tuple[str, ...]:
+        """Widths that it can be written in."""
+        return tuple(self.places)
+
+    @property
+    def missing(self) -> str | None:
+        """A package that it needs and that is not installed."""
+        return next((name for name in self.modules if find_spec(name) is None), None)
+
+    def check_installed(self) -> None:
+        """Raise `MissingExtraError` where a package that it needs is missing."""
+        if self.missing is not None:
+            raise MissingExtraError(self.missing, self.extra)
+
+    def check(self, source: Source, width: str) -> None:
+        """Raise `InputError` unless this source can be written at this width."""
+        if width not in self.places:
+            raise InputError(
+                f"--width {width} is none of {self.name}'s, expected one of "
+                f"{', '.join(self.widths)}",
+                hint="choose one of these, or another --to",
+            )
+        if width == MIX and not source.packed:
+            raise InputError(
+                f"{source.folder} is a float checkpoint, of which there is no mix of widths yet",
+                hint="give --max-bytes 25_000_000 as well, or export the folder of `quantize`",
+            )
+        if source.config.architecture not in self.heads:
+            raise InputError(
+                f"{self.name} cannot hold a {source.config.architecture}, only "
+                f"{', '.join(self.heads)}",
+                hint="choose another --to",
+            )
