@@ -13,6 +13,7 @@ from bert_mobile.files import atomic_folder
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.pack import (
     FloatArray,
+    HalfArray,
     PackedMatrix,
     PackedRows,
     assemble,
@@ -64,17 +65,26 @@ def repack(
 
 
 def nearest(matrix: FloatArray, grid: PackedMatrix) -> PackedMatrix:
-    """Round a matrix (R, C) to the scales and zero points of another of its shape."""
-    scales = grid.scales.astype(np.float32)[..., None]  # R N 1
+    """Round a matrix (R, C) to the scales and zero points of another of its shape.
+
+    The arithmetic is that of `train.quantized`, to the last bit: both round the same weights alike.
+    """
     blocks = matrix.reshape(*grid.scales.shape, grid.layout.block)  # R N block
     zeros = unpack_zeros(grid)
-    steps = np.divide(blocks, scales, out=np.zeros_like(blocks), where=scales != 0)
-    codes = np.clip(np.rint(steps + zeros[..., None]), 0, grid.layout.top).astype(np.uint8)
-    flat = codes.reshape(matrix.shape)
+    shift = zeros.astype(np.float32)[..., None]  # R N 1
+    steps = np.rint(blocks * inverse(grid.scales)[..., None])
+    codes = np.clip(steps, -shift, grid.layout.top - shift) + shift
+    flat = codes.astype(np.uint8).reshape(matrix.shape)
     if (grid.scales == 0).any():  # whatever the code, it stands for 0
         old = unpack_codes(grid.codes, grid.layout.bits, matrix.shape[1])
         flat = np.where(np.repeat(grid.scales == 0, grid.layout.block, axis=1), old, flat)
     return assemble(flat, grid.scales, zeros, grid.layout)
+
+
+def inverse(scales: HalfArray) -> FloatArray:
+    """Return the inverse of each scale, and 0 of one that is 0: whatever is rounded becomes 0."""
+    wide = scales.astype(np.float32)
+    return np.divide(1, wide, out=np.zeros_like(wide), where=wide != 0)
 
 
 def _cut(name: str, matrix: PackedRows) -> dict[Unit, PackedMatrix]:

@@ -31,9 +31,13 @@ from bert_mobile.quantize.pack import (
     unpack_matrix,
     unpack_zeros,
 )
+from bert_mobile.quantize.repack import inverse
 
 _INSIDE = 0.49
 """Part of a step by which a weight may begin off its code."""
+
+_CHUNK = 1 << 18
+"""Weights that a processor rounds at a time, all steps of it in its cache."""
 
 Packed = PackedMatrix | PackedRows
 
@@ -44,10 +48,18 @@ class _Nearest(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         """Round; inputs are the blocks, then scales, inverses, low and high, all (R, N, 1)."""
-        blocks, scales, inverses, low, high = inputs
-        steps = blocks * inverses
-        ctx.save_for_backward((steps >= low - 0.5) & (steps <= high + 0.5))
-        return torch.clamp(steps, low, high).round_().mul_(scales)
+        blocks = inputs[0]
+        rounded, inside = torch.empty_like(blocks), torch.empty_like(blocks, dtype=torch.bool)
+        height = len(blocks) if blocks.is_cuda else max(1, _CHUNK // blocks[0].numel())
+        for first in range(0, len(blocks), height):
+            rows = slice(first, first + height)
+            some, scales, inverses, low, high = (each[rows] for each in inputs)
+            steps = torch.mul(some, inverses, out=rounded[rows]).round_()
+            clipped = torch.clamp(steps, low, high)
+            torch.eq(steps, clipped, out=inside[rows])
+            torch.mul(clipped, scales, out=rounded[rows])
+        ctx.save_for_backward(inside)
+        return rounded
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
@@ -68,10 +80,9 @@ class _Grid(nn.Module):
         super().__init__()
         scales = packed.scales.astype(np.float32)
         zeros = unpack_zeros(packed).astype(np.float32)
-        inverses = np.divide(1, scales, out=np.zeros_like(scales), where=scales != 0)
         found = {
             "scales": scales,
-            "inverses": inverses,
+            "inverses": inverse(packed.scales),
             "low": -zeros,
             "high": packed.layout.top - zeros,
         }

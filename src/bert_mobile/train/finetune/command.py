@@ -18,7 +18,13 @@ from bert_mobile.train import state
 from bert_mobile.train.devices import World, hardware, joined_world, local_processes
 from bert_mobile.train.emissions import Meter
 from bert_mobile.train.finetune.prepared import Data, Prepared, prepare
-from bert_mobile.train.finetune.rounded import QUANTIZED, make_layout, write_quantized
+from bert_mobile.train.finetune.rounded import (
+    BEFORE,
+    QUANTIZED,
+    has_layout,
+    make_layout,
+    write_quantized,
+)
 from bert_mobile.train.finetune.run import Finetuning
 from bert_mobile.train.finetune.settings import SHAPELESS, FinetuneSettings
 from bert_mobile.train.loop import train
@@ -107,11 +113,15 @@ def finetune(
 
 
 def _begin_rounded(settings: FinetuneSettings, prepared: Prepared, out: Path, world: World) -> None:
-    """Let the first process choose the layout of the quantized model; the others wait for it."""
+    """Let the first process choose the layout of the quantized model; the others wait for it.
+
+    The settings come after it: where the model does not fit, others may be tried in the same place.
+    """
     if world.is_first:
         with held(out / state.CHECKPOINTS):
+            if not ((out / SETTINGS).is_file() and has_layout(out)):
+                make_layout(settings, prepared, out)
             write_json(out / SETTINGS, asdict(settings))
-            make_layout(settings, prepared, out)
     world.total([0.0])
 
 
@@ -231,7 +241,8 @@ def _refuse_other_run(settings: FinetuneSettings, out: Path, *, resume: bool) ->
 def _is_run(folder: Path) -> bool:
     """Tell whether a folder holds a run of ours, finished or not, or killed as it began."""
     there = {path.name for path in folder.iterdir()}
-    if there <= {state.CHECKPOINTS, f".{SETTINGS}.part"} and not state.saved(folder):
+    begun = {state.CHECKPOINTS, f".{SETTINGS}.part", *BEFORE}
+    if there <= begun and not state.saved(folder):
         return True
     try:
         return {"kind", "class_weights"} <= read_json(folder / SETTINGS, "settings").keys()

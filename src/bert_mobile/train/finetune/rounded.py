@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bert_mobile.checkpoint import ancestry, read_weights
 from bert_mobile.errors import InputError, RunError
-from bert_mobile.model.config import BertConfig
+from bert_mobile.files import part_of
+from bert_mobile.model.config import REGRESSION, BertConfig
 from bert_mobile.model.heads import BertForTask
 from bert_mobile.quantize import quantize, read_packed, repack
 from bert_mobile.quantize.pack import FloatArray
@@ -28,14 +31,15 @@ _ROOM = 16_000
 
 _TEXT = "calibration.txt"
 
+BEFORE = (START, _TEXT, part_of(Path(START)).name, part_of(Path(_TEXT)).name)
+"""What there may be in the folder of a run that ended before it began to train."""
+
 
 def make_layout(settings: FinetuneSettings, prepared: Prepared, out: Path) -> None:
-    """Quantize the float model into `out`, unless that was done.
+    """Quantize the float model into `out`.
 
     Raises `InputError` where it does not fit into the bytes of the settings.
     """
-    if (out / START).is_dir() or (out / QUANTIZED).is_dir():
-        return
     most = settings.max_bytes or 0
     if most <= _ROOM:
         raise InputError(f"max_bytes is {most:,}, expected more", hint="25_000_000 is usual")
@@ -45,18 +49,24 @@ def make_layout(settings: FinetuneSettings, prepared: Prepared, out: Path) -> No
     quantize(prepared.start.folder, out / START, max_bytes=most - _ROOM, calibration=text)
 
 
+def has_layout(out: Path) -> bool:
+    """Tell whether a run has its layout."""
+    return _layout(out).is_dir()
+
+
 def rounded_network(prepared: Prepared, out: Path) -> tuple[BertForTask, RoundedNetwork]:
     """Return the network that is trained, and the same as it answers with rounded weights."""
     packed = read_packed(_layout(out))
     model = BertForTask(prepared.config)
-    model.from_huggingface(starting_weights(packed, _parent(prepared)))
+    weights = starting_weights(packed, _parent(prepared))
+    model.from_huggingface(_standardised(weights, prepared))
     return model, RoundedNetwork(model, packed)
 
 
 def parent_network(prepared: Prepared) -> BertForTask:
     """Return the float model as it was, which learns nothing."""
     model = BertForTask(prepared.config)
-    model.from_huggingface(dict(_parent(prepared)))
+    model.from_huggingface(_standardised(_parent(prepared), prepared))
     return model.eval().requires_grad_(requires_grad=False)
 
 
@@ -80,6 +90,18 @@ def write_quantized(
     shutil.rmtree(out / START)
     (out / _TEXT).unlink(missing_ok=True)
     return made
+
+
+def _standardised(weights: Mapping[str, FloatArray], prepared: Prepared) -> dict[str, FloatArray]:
+    """Return weights whose head, if it is for numbers, gives these standardised, as is learned."""
+    if prepared.config.problem_type != REGRESSION:
+        return dict(weights)
+    mean, deviation = (np.float32(each) for each in prepared.scale)
+    head = {
+        "classifier.weight": weights["classifier.weight"] / deviation,
+        "classifier.bias": (weights["classifier.bias"] - mean) / deviation,
+    }
+    return {**weights, **head}
 
 
 def _layout(out: Path) -> Path:

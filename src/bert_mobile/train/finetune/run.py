@@ -106,7 +106,7 @@ class Finetuning:
         torch.manual_seed(settings.seed)
         self.model, self.network = self._networks()
         self.parameters = list(self.model.parameters())
-        self.scale = (0.0, 1.0) if settings.qat else prepared.scale  # plain numbers, as its parent
+        self.scale = prepared.scale
         objective = self._objective()
         self.figures: Sequence[str] = objective.figures
         self.objective: nn.Module = world.share(objective)
@@ -300,7 +300,7 @@ class Finetuning:
     def _source(self, order: Order) -> Batches:
         prepared, settings = self.prepared, self.settings
         train = prepared.train
-        if settings.kind == "regress" and not settings.qat:
+        if settings.kind == "regress":
             train = prepared.standardised()
         return Batches(
             train,
