@@ -103,6 +103,11 @@ def _numbers(kind: type[int] | type[float]) -> Any:
 )
 @click.option("--quantize-each", is_flag=True, help="Quantize every run, not only the best.")
 @click.option(
+    "--qat",
+    is_flag=True,
+    help="The quantized models learn for an epoch to answer with rounded weights.",
+)
+@click.option(
     "--keep",
     type=click.Choice(["best", "all", "none"]),
     default="best",

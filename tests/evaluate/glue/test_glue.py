@@ -10,6 +10,7 @@ import pytest
 from bert_mobile.errors import InputError
 from bert_mobile.evaluate.glue import runs as subject
 from bert_mobile.evaluate.glue.command import glue
+from bert_mobile.quantize.report import folder_bytes
 from bert_mobile.train.loop import DivergedError
 from tests.evaluate.glue.conftest import quick
 
@@ -258,6 +259,21 @@ def test_calibration_is_the_task_s_own_text(quantized):
     out, _ = quantized
     lines = (out / "runs" / "mnli" / "calibration.txt").read_text().splitlines()
     assert all(line.count("\t") == 1 for line in lines)
+
+
+def test_quantized_models_may_learn_to_be_so(options, tmp_path):
+    """The same float run, quantized as it is and then with training, which replaces the figures."""
+    out = tmp_path / "out"
+    first = glue(options(epochs=1, max_bytes=400_000), out)
+    record = glue(options(epochs=1, max_bytes=400_000, qat=True), out)
+    [run], found = record["runs"], record["tasks"]["cola"]["quantized"]
+    assert run["figures"] == first["runs"][0]["figures"]
+    assert (run["quantized"]["qat"], found["qat"]) == (True, True)
+    folder = out / "runs" / "cola" / "lr-0.002-seed-1-qat" / "quantized"
+    assert folder_bytes(folder) == run["quantized"]["bytes"] <= 400_000
+    assert "quantized and trained so" in (out / "table.md").read_text()
+    again = glue(options(epochs=1, max_bytes=400_000, qat=True), out)
+    assert again["runs"] == record["runs"]
 
 
 def test_quantized_runs_of_all_seeds_are_summed_up(options, tmp_path):

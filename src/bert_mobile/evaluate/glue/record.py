@@ -184,6 +184,7 @@ def quantized_of(entries: Sequence[Entry], best: Entry, name: str) -> dict[str, 
     return {
         "seeds": [each["seed"] for each in chosen],
         "bytes": max(each["quantized"]["bytes"] for each in chosen),
+        "qat": any(each["quantized"].get("qat") for each in chosen),
         "figures": _medians([_quantized_figures(each, name) for each in chosen]),
         "float_figures": _medians([figures_of(each, name) for each in chosen]),
     }

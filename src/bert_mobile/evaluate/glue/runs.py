@@ -23,6 +23,8 @@ from bert_mobile.evaluate.glue.settings import START, GlueSettings
 from bert_mobile.files import atomic_file, read_json
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForTask
+from bert_mobile.quantize import quantize
+from bert_mobile.quantize.report import folder_bytes
 from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tasks.reading import Split
 from bert_mobile.train import state
@@ -30,6 +32,7 @@ from bert_mobile.train.devices import hardware
 from bert_mobile.train.finetune import Data, FinetuneSettings, finetune
 from bert_mobile.train.finetune.calibration import calibration_lines, write_lines
 from bert_mobile.train.finetune.prepared import Prepared, prepare
+from bert_mobile.train.finetune.rounded import QUANTIZED
 from bert_mobile.train.finetune.session import TorchSession
 from bert_mobile.train.loop import DivergedError
 from bert_mobile.train.sitting import Sitting
@@ -206,22 +209,17 @@ class Worker:
     def quantize(self, planned: Planned, run: Run, entry: Entry) -> None:
         """Quantize a run and judge the very file, unless that was done or is not asked for."""
         most, there = self.settings.max_bytes, entry.get("quantized", {})
-        if most is None or there.get("max_bytes") == most or not self.has_weights(run):
+        known = there.get("max_bytes"), there.get("qat", False)
+        if most is None or known == (most, self.settings.qat) or not self.has_weights(run):
             return
-        from bert_mobile.quantize import quantize
-
-        folder = self.out / run.place
         began = time.monotonic()
-        texts = self.out / "runs" / run.task / "calibration.txt"
-        if not texts.is_file():
-            write_lines(texts, calibration_lines(planned.train, planned.train.examples))
-        beside = quantized_place(folder)
-        report = quantize(folder, beside, max_bytes=most, calibration=texts)
-        subject = open_subject(beside)
+        folder = self._learned(planned, run) if self.settings.qat else self._packed(planned, run)
+        subject = open_subject(folder)
         answers = judge(subject, ask_task(planned.task, self.settings.data, planned.dev.name))
         entry["quantized"] = {
             "max_bytes": most,
-            "bytes": report.bytes,
+            "qat": self.settings.qat,
+            "bytes": folder_bytes(folder),
             "figures": answers.figures,
             "seconds": round(time.monotonic() - began, 2),
             "followers": {
@@ -229,6 +227,35 @@ class Worker:
                 for split in planned.followers
             },
         }
+
+    def _packed(self, planned: Planned, run: Run) -> Path:
+        """Quantize a run as it is; return the folder."""
+        folder = self.out / run.place
+        texts = self.out / "runs" / run.task / "calibration.txt"
+        if not texts.is_file():
+            write_lines(texts, calibration_lines(planned.train, planned.train.examples))
+        beside, most = quantized_place(folder), self.settings.max_bytes or 0
+        quantize(folder, beside, max_bytes=most, calibration=texts)
+        return beside
+
+    def _learned(self, planned: Planned, run: Run) -> Path:
+        """Let a run learn to answer with rounded weights; return the folder. Raises `OutOfTime`."""
+        minutes = None if self.ends is None else (self.ends - time.monotonic()) / 60
+        if minutes is not None and minutes <= 0:
+            raise OutOfTime
+        folder = self.out / run.place
+        settings = self.settings.rounding(planned.task, run.seed, str(folder))
+        beside = learned_place(folder)
+        report = finetune(
+            settings,
+            beside,
+            resume=True,
+            sitting=Sitting(minutes=minutes),
+            prepared=self._prepared(planned, settings),
+        )
+        if not report.complete:
+            raise OutOfTime
+        return beside / QUANTIZED
 
     def _predict(self, planned: Planned, run: Run, entry: Entry) -> None:
         """Answer the test sets of a task and its followers, and judge where they are labelled."""
@@ -278,12 +305,18 @@ def in_torch(folder: Path, precision: str) -> Subject:
 def delete_weights(folder: Path) -> None:
     """Delete what is heavy in the folder of a run; its record stays."""
     (folder / WEIGHTS).unlink(missing_ok=True)
-    shutil.rmtree(quantized_place(folder), ignore_errors=True)
+    for place in (quantized_place(folder), learned_place(folder)):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def quantized_place(folder: Path) -> Path:
     """Return where the quantized model of a run is: beside it."""
     return folder.with_name(f"{folder.name}-quantized")
+
+
+def learned_place(folder: Path) -> Path:
+    """Return where a run is that learned to answer with rounded weights: beside it."""
+    return folder.with_name(f"{folder.name}-qat")
 
 
 def predictions_file(out: Path, name: str) -> Path:

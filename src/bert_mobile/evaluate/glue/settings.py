@@ -1,7 +1,7 @@
 """What can be chosen of a run of the benchmark, checked before anything starts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bert_mobile.errors import InputError
@@ -13,6 +13,9 @@ from bert_mobile.train.recipe import settings_of
 LEARNING_RATES = (5e-5,)
 SEEDS = (1, 2, 3)
 
+QAT_EPOCHS = 1.0
+"""Of learning to answer with rounded weights."""
+
 START, FROM_START = "mnli", ("rte", "mrpc", "stsb")
 """The task that small ones may start from, and these."""
 
@@ -22,7 +25,7 @@ USUAL_TASKS = tuple(name for name in GLUE if name != WNLI)
 """WNLI is left out, as in the card's table and most papers: see the note of its row."""
 
 _MAY_GROW = (
-    "data", "model", "tasks", "learning_rates", "seeds", "max_bytes", "quantize_each",
+    "data", "model", "tasks", "learning_rates", "seeds", "max_bytes", "quantize_each", "qat",
 )  # fmt: skip
 """What may differ from the run that is gone on with: there is more to do, or it lies elsewhere."""
 
@@ -46,6 +49,8 @@ class GlueSettings:
     """Bytes of the quantized models; None: nothing is quantized."""
     quantize_each: bool = False
     """Whether every run is quantized, not only the best of each task."""
+    qat: bool = False
+    """Whether the quantized models learn for an epoch to answer with rounded weights."""
     epochs: float = 3.0
     batch_size: int = 32
     max_length: int | None = None
@@ -67,11 +72,13 @@ class GlueSettings:
             )
         for each in rows:
             self.finetuning(each, self.learning_rates[0], self.seeds[0], self.model)
-        if self.quantize_each and self.max_bytes is None:
-            raise InputError(
-                "--quantize-each is given without --max-bytes, expected a number of bytes",
-                hint="--max-bytes 25_000_000",
-            )
+        for name in ("quantize_each", "qat"):
+            if getattr(self, name) and self.max_bytes is None:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    f"{option} is given without --max-bytes, expected a number of bytes",
+                    hint="--max-bytes 25_000_000",
+                )
         if self.from_mnli and START not in {row.name for row in rows}:
             raise InputError(
                 f"--from-mnli needs {START} among the tasks, which are {', '.join(self.tasks)}",
@@ -98,6 +105,11 @@ class GlueSettings:
         if self.max_length is not None:
             given["max_length"] = self.max_length
         return settings_of(FinetuneSettings, given, self.more)
+
+    def rounding(self, row: Task, seed: int, model: str) -> FinetuneSettings:
+        """Return the settings by which a model of a run learns to answer with rounded weights."""
+        usual = self.finetuning(row, FinetuneSettings.learning_rate, seed, model)
+        return replace(usual, qat=True, max_bytes=self.max_bytes, epochs=QAT_EPOCHS)
 
     def shared(self) -> dict[str, Any]:
         """Return what must be the same for runs to stand in one table."""

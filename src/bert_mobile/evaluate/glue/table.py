@@ -55,7 +55,7 @@ def _beside_the_card(records: Sequence[Json]) -> CardTable:
             most, runs = _quantized_runs(each)
             small = f"{title}, {most / 1e6:.1f} MB"
             rows[small] = quantized
-            said.append(f"{small}: quantized, the files themselves judged; {runs}")
+            said.append(f"{small}: quantized{_how(each)}, the files themselves judged; {runs}")
     table = card_table(rows)
     small_ones = tuple(f"{title}{mark}" for title in rows if " MB" in title for mark in (",", ":"))
     kept = [note for note in table.notes if not note.startswith(small_ones)]
@@ -91,6 +91,11 @@ def _quantized_runs(record: Json) -> tuple[int, str]:
     if all(len(found["quantized"]["seeds"]) == len(found["seeds"]) for found in there):
         return most, "the median of the same seeds"
     return most, "of the best run of each task, whose float figures are in the last table"
+
+
+def _how(record: Json) -> str:
+    there = [found["quantized"] for found in record["tasks"].values() if "quantized" in found]
+    return " and trained so" if any(found.get("qat") for found in there) else ""
 
 
 def _card_metric(name: str) -> str:
