@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bert_mobile.errors import InputError, MissingExtraError
 from bert_mobile.export.source import Source
-from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX
+from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX, RE_ROUNDED
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.graph import Graph, Weights, build_graph
 from bert_mobile.quantize.interface import WORDS
@@ -35,9 +35,6 @@ _LARGEST_INT8 = np.float32(127)
 _FEWEST_ROWS = 33  # a head of fewer outputs, or the two rows of segments, stays float32
 _FOUR_BITS = (32, 16)  # blocks, the first that divides a row
 _LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
-
-RE_ROUNDED = "re-rounded: the weights of the quantized model were rounded a second time"
-"""What provenance says where the decisions of `quantize` are not what is stored."""
 
 
 def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:

@@ -5,7 +5,8 @@ from importlib import import_module
 from pathlib import Path
 
 from bert_mobile.export.source import Source
-from bert_mobile.export.target import FLOAT16, FLOAT32, INT4, INT8, MIX, Target, Write
+from bert_mobile.export.target import FLOAT16, FLOAT32, INT4, INT8, MIX, WIDTHS, Target, Write
+from bert_mobile.model.config import PRETRAINING
 
 
 def _lazily(module: str) -> Write:
@@ -27,9 +28,14 @@ _BY_TRANSFORMERS_JS = {
     MIX: "onnx/model_quantized.onnx",
 }
 
+_OPENVINO = dict.fromkeys(WIDTHS, "openvino/model.xml")
+_GGUF = dict.fromkeys(WIDTHS, "gguf/model.gguf")
+
 _ROWS = (
     Target("onnx", _BY_TRANSFORMERS_JS, ("onnx", "safetensors"), "export", _lazily("onnx")),
     Target("web", _BY_TRANSFORMERS_JS, ("onnx", "safetensors"), "export", _lazily("web")),
+    Target("openvino", _OPENVINO, ("openvino", "nncf"), "openvino", _lazily("openvino")),
+    Target("gguf", _GGUF, ("gguf",), "gguf", _lazily("gguf"), heads=(PRETRAINING,)),
 )
 
 TARGETS: dict[str, Target] = {target.name: target for target in _ROWS}

@@ -12,6 +12,9 @@ from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS
 FLOAT32, FLOAT16, INT8, INT4, MIX = WIDTHS = ("float32", "float16", "int8", "int4", "mix")
 """How weights are stored. `mix` is what `quantize` decided, carried over."""
 
+RE_ROUNDED = "re-rounded: the weights of the quantized model were rounded a second time"
+"""What provenance says where the decisions of `quantize` are not what is stored."""
+
 HEADS = (PRETRAINING, SEQUENCES, TOKENS, ANSWERS)
 
 Write = Callable[[Source, str, Path], Sequence[str] | None]

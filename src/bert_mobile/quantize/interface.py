@@ -19,3 +19,6 @@ QUANTIZED = "onnx/model_quantized.onnx"
 """Where in a folder the packed model lies, by the convention of transformers.js."""
 FLOAT = "onnx/model.onnx"
 """Where a float32 ONNX model lies, by the same convention."""
+
+HEAD_ROWS = "cls.predictions.rows"
+"""In OpenVINO's files: the operator whose result, (B, T, H), the masked-token head reads."""

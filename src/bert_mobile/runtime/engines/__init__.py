@@ -29,5 +29,12 @@ ENGINES: tuple[Engine, ...] = (
     Engine("onnx/model_int8.onnx", _SESSIONS, "OnnxSession"),
     Engine("onnx/model_q4.onnx", _SESSIONS, "OnnxSession"),
     Engine("onnx/model_fp16.onnx", _SESSIONS, "OnnxSession"),
+    Engine(
+        "openvino/model.xml",
+        "bert_mobile.runtime.engines.openvino",
+        "OpenVinoSession",
+        beside=("openvino/model.bin",),
+    ),
+    Engine("gguf/model.gguf", "bert_mobile.runtime.engines.gguf", "GgufSession"),
 )
 """The place that is preferred comes first; float checkpoints come after all of them."""
