@@ -235,10 +235,12 @@ def test_writing_refuses_what_is_no_whole_checkpoint(
 
 
 @pytest.mark.parametrize("parents", ["none", {"name": "a"}, ["a"], None])
-def test_provenance_of_another_program_is_no_obstacle(unsigned, parents):
+def test_provenance_of_another_program_names_no_parents(unsigned, parents):
     record = {"parents": parents, "files": ["config.json"]}
     (unsigned / "provenance.json").write_text(json.dumps(record))
-    verify(unsigned, ["config.json"])
+    with pytest.raises(ArtifactError, match="no provenance record of ours") as caught:
+        verify(unsigned, ["config.json"])
+    assert "delete it if it is not ours" in caught.value.hint
     assert [each["name"] for each in ancestry(unsigned)] == [unsigned.name]
 
 

@@ -26,6 +26,7 @@ from bert_mobile.files import (
     sha256,
     write_json,
 )
+from bert_mobile.manifest import FILES, MARKS, check_files, write_sealed
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.names import TIED, canonical, huggingface_names
 from bert_mobile.tokenizer import TOKENIZER_FILES, load_tokenizer, save_tokenizer
@@ -146,7 +147,7 @@ def convert_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> No
     read = read_weights(folder, config)
     weights = {name: read[name] for name in expected_shapes(config) if name in read}  # one order
     record = _record(folder)
-    facts = {key: value for key, value in record.items() if key not in ("files", "code")}
+    facts = {key: value for key, value in record.items() if key not in (*MARKS, "code")}
     facts[CONVERTED] = {"sha256": sha256(folder / WEIGHTS)}
     with atomic_folder(out) as scratch:
         if (folder / CARD).is_file():
@@ -197,8 +198,8 @@ def write_provenance(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write `provenance.json`: `facts`, the code's version and the hash of every other file."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != PROVENANCE)
     hashes = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
-    write_json(
-        folder / PROVENANCE, {**facts, "code": f"bert-mobile {__version__}", "files": hashes}
+    write_sealed(
+        folder / PROVENANCE, {**facts, "code": f"bert-mobile {__version__}", FILES: hashes}
     )
 
 
@@ -225,7 +226,7 @@ def ancestry(folder: Path, file: str = WEIGHTS) -> list[dict[str, Any]]:
     parents = record.get("parents")  # of another program's record: anything
     listed = parents if isinstance(parents, list) else []
     earlier = [each for each in listed if isinstance(each, dict)]
-    own = {key: value for key, value in record.items() if key not in ("files", "parents")}
+    own = {key: value for key, value in record.items() if key not in (*MARKS, "parents")}
     return [*earlier, {"name": folder.resolve().name, "sha256": sha256(folder / file), **own}]
 
 
@@ -236,20 +237,13 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def verify(folder: Path, names: list[str]) -> None:
-    """Check files against the hashes in `provenance.json`.
+    """Check files against the hashes in `provenance.json`, and that against its own seal.
 
     A folder without one (made by another program) passes. Raises `ArtifactError` on a file that is
     missing or has changed: no model format detects a flipped bit by itself.
     """
-    recorded = _record(folder).get("files")
-    for name in names:
-        if not isinstance(recorded, dict) or name not in recorded:
-            continue
-        if not (folder / name).is_file() or sha256(folder / name) != recorded[name]:
-            raise ArtifactError(
-                f"{folder / name} is missing or damaged: {PROVENANCE} has another SHA-256 for it",
-                hint="copy the folder again from its source, or make the file anew",
-            )
+    if (folder / PROVENANCE).exists():
+        check_files(folder, folder / PROVENANCE, names)
 
 
 def _without_foreign_heads(
