@@ -17,6 +17,7 @@ from bert_mobile.cli.output import (
     task_model_option,
     text_chunks,
     threads_option,
+    weights_option,
 )
 from bert_mobile.errors import InputError
 from bert_mobile.model.config import REGRESSION
@@ -30,6 +31,7 @@ from bert_mobile.model.config import REGRESSION
 @click.option("--targets", metavar="A,B", help="Rank these words only.")
 @model_option
 @threads_option
+@weights_option
 @batch_size_option
 @as_json
 def fill_mask(
@@ -38,12 +40,13 @@ def fill_mask(
     targets: str | None,
     model: str,
     threads: int | None,
+    weights: str,
     batch_size: int,
     as_json: bool,
 ) -> None:
     """Say which words fit at each [MASK]; TEXT `-` reads one text a line."""
     wanted = [word.strip() for word in targets.split(",")] if targets else None
-    session = bert_mobile.load(model, threads=threads)
+    session = bert_mobile.load(model, threads=threads, weights=weights)
     for chunk in text_chunks(texts):
         answers: Any = session.fill_mask(chunk, top_k=top_k, targets=wanted, batch_size=batch_size)
         # As in transformers, the answer to a list of one text is that text's own.
@@ -72,6 +75,7 @@ def _show_masks(answer: Any) -> None:
 @click.argument("second", metavar="B")
 @model_option
 @threads_option
+@weights_option
 @batch_size_option
 @as_json
 def next_sentence(
@@ -79,6 +83,7 @@ def next_sentence(
     second: str,
     model: str,
     threads: int | None,
+    weights: str,
     batch_size: int,
     as_json: bool,
 ) -> None:
@@ -86,7 +91,7 @@ def next_sentence(
 
     A `-` alone, with B `-` too, reads pairs from standard input: A, a tab, B.
     """
-    session = bert_mobile.load(model, threads=threads)
+    session = bert_mobile.load(model, threads=threads, weights=weights)
     if (first, second) != ("-", "-"):
         _show_probability(session.next_sentence(first, second), as_json)
         return
@@ -120,13 +125,19 @@ def _show_probability(probability: float, as_json: bool) -> None:
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT…")
 @model_option
 @threads_option
+@weights_option
 @batch_size_option
 @as_json
 def embed(
-    texts: tuple[str, ...], model: str, threads: int | None, batch_size: int, as_json: bool
+    texts: tuple[str, ...],
+    model: str,
+    threads: int | None,
+    weights: str,
+    batch_size: int,
+    as_json: bool,
 ) -> None:
     """Print a vector for each text: the mean of its tokens' last hidden states."""
-    session = bert_mobile.load(model, threads=threads)
+    session = bert_mobile.load(model, threads=threads, weights=weights)
     for chunk in text_chunks(texts):
         for vector in session.embed(chunk, batch_size=batch_size).tolist():
             if as_json:
@@ -141,13 +152,19 @@ def embed(
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT…")
 @model_option
 @threads_option
+@weights_option
 @batch_size_option
 @as_json
 def score(
-    texts: tuple[str, ...], model: str, threads: int | None, batch_size: int, as_json: bool
+    texts: tuple[str, ...],
+    model: str,
+    threads: int | None,
+    weights: str,
+    batch_size: int,
+    as_json: bool,
 ) -> None:
     """Print the pseudo-log-likelihood of each text: higher (nearer 0) is likelier."""
-    session = bert_mobile.load(model, threads=threads)
+    session = bert_mobile.load(model, threads=threads, weights=weights)
     for chunk in text_chunks(texts):
         for text, value in zip(
             chunk, session.score(chunk, batch_size=batch_size).tolist(), strict=True
@@ -173,6 +190,7 @@ def score(
 )
 @task_model_option
 @threads_option
+@weights_option
 @batch_size_option
 @as_json
 def classify(
@@ -182,6 +200,7 @@ def classify(
     threshold: float | None,
     model: str,
     threads: int | None,
+    weights: str,
     batch_size: int,
     as_json: bool,
 ) -> None:
@@ -189,7 +208,7 @@ def classify(
 
     The model is one that was fine-tuned to classify, or for a number (regression).
     """
-    session = bert_mobile.load(model, threads=threads)
+    session = bert_mobile.load(model, threads=threads, weights=weights)
     for chunk in text_chunks(texts):
         firsts, seconds = _split_pairs(chunk) if pairs else (chunk, None)
         answers = session.classify(
@@ -218,6 +237,7 @@ def _show_labels(text: str, answer: Any, *, number: bool) -> None:
 )
 @task_model_option
 @threads_option
+@weights_option
 @batch_size_option
 @as_json
 def tag(
@@ -225,11 +245,12 @@ def tag(
     per_word: bool,
     model: str,
     threads: int | None,
+    weights: str,
     batch_size: int,
     as_json: bool,
 ) -> None:
     """Mark entities, or the tag of each word, in texts; TEXT `-` reads one text a line."""
-    session = bert_mobile.load(model, threads=threads)
+    session = bert_mobile.load(model, threads=threads, weights=weights)
     for chunk in text_chunks(texts):
         answers: Any = session.tag(chunk, per_word=per_word, batch_size=batch_size)
         for text, answer in zip(chunk, answers, strict=True):
@@ -267,6 +288,7 @@ def _marked(text: str, found: Sequence[Any]) -> str:
 @click.option("--top-k", default=1, show_default=True, type=click.IntRange(min=1), metavar="K")
 @task_model_option
 @threads_option
+@weights_option
 @batch_size_option
 @as_json
 def answer(
@@ -275,6 +297,7 @@ def answer(
     top_k: int,
     model: str,
     threads: int | None,
+    weights: str,
     batch_size: int,
     as_json: bool,
 ) -> None:
@@ -287,7 +310,7 @@ def answer(
             "question and context are both `-`, expected one of them",
             hint="give the context as @FILE",
         )
-    session = bert_mobile.load(model, threads=threads)
+    session = bert_mobile.load(model, threads=threads, weights=weights)
     whole = _context(context)
     for chunk in text_chunks([question]):
         answers: Any = session.answer(

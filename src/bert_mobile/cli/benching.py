@@ -1,4 +1,4 @@
-"""Commands that measure: bench corpus, bench pretrain, bench finetune, bench pareto."""
+"""Commands that measure: bench run, bench corpus, bench pretrain, bench finetune, bench pareto."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,7 @@ from bert_mobile.cli.output import (
 )
 from bert_mobile.cli.questions import asked_question, question_options
 from bert_mobile.errors import RunError
+from bert_mobile.runtime.forms import FORMS
 from bert_mobile.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -29,6 +30,50 @@ if TYPE_CHECKING:
 @click.group("bench", epilog=example("bert-mobile bench pretrain --corpus corpus"))
 def bench() -> None:
     """Measure speed on this machine, beside others in the same run."""
+
+
+@bench.command("run", epilog=example("bert-mobile bench run default --threads 1"))
+@click.argument("model", default="default", metavar="[MODEL]")
+@click.option(
+    "--weights", multiple=True, type=click.Choice(FORMS), default=FORMS, show_default="each",
+    help="What packed weights become in memory; several times to compare.",
+)  # fmt: skip
+@click.option(
+    "--loads", default=3, show_default=True, type=click.IntRange(min=1), metavar="N",
+    help="Times that the model is loaded in each form.",
+)  # fmt: skip
+@click.option(
+    "--seconds", default=1.0, show_default=True, type=click.FloatRange(min=0), metavar="S",
+    help="For each shape of batch, 50 calls at most.",
+)  # fmt: skip
+@threads_option
+@as_json
+def run(model: str, as_json: bool, **options: Any) -> None:
+    """How a model runs here: seconds to load, memory, latency and speed.
+
+    Its weights are packed or unpacked at load, in turns. A load is in a process of its own; the
+    memory is that process's, Python included.
+    """
+    from bert_mobile.evaluate.running import bench_run
+
+    report = bench_run(model, **options)
+    if as_json:
+        show(report.to_json())
+        return
+    shapes = [f"{each.sequences}×{each.tokens} ms" for each in report.forms[0].latency]
+    heads = ("weights", "load s", "first s", "peak MB", "held MB", *shapes, "texts/s", "differs")
+    rows = [
+        (
+            each.weights,
+            *(f"{value:.2f}" for value in (each.load_seconds, each.first_answer_seconds)),
+            *(None if x is None else round(x) for x in (each.peak_megabytes, each.held_megabytes)),
+            *(f"{latency.median:.1f}" for latency in each.latency),
+            None if each.texts_per_second is None else round(each.texts_per_second, 1),
+            f"{each.difference:.2%}",
+        )
+        for each in report.forms
+    ]
+    click.echo(table(rows, heads))
 
 
 @bench.command("corpus", epilog=example("bert-mobile bench corpus books/ --workers 1 --workers 2"))

@@ -16,6 +16,7 @@ from bert_mobile.cli.output import (
     show,
     table,
     threads_option,
+    weights_option,
 )
 from bert_mobile.variants import VARIANTS
 
@@ -99,6 +100,7 @@ def models(as_json: bool) -> None:
     help="Tasks and files: write classes, confusions and wrong predictions there.",
 )
 @threads_option
+@weights_option
 @as_json
 def evaluate(
     names: tuple[str, ...],

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from bert_mobile.errors import InputError
+from bert_mobile.runtime.forms import FORMS, PACKED
 
 Item = TypeVar("Item")
 
@@ -33,6 +34,10 @@ task_model_option = click.option(
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), show_default="all cores", help="Processor threads."
 )
+weights_option = click.option(
+    "--weights", type=click.Choice(FORMS), default=PACKED, show_default=True,
+    help="What packed weights become in memory: int8 is faster, float32 rounds no activations.",
+)  # fmt: skip
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PATH = click.Path(path_type=Path)
 batch_size_option = click.option(

@@ -28,6 +28,7 @@ from bert_mobile.model.config import (
 )
 from bert_mobile.progress import Progress, progress
 from bert_mobile.runtime.batches import Batch, IntArray
+from bert_mobile.runtime.forms import PACKED
 from bert_mobile.runtime.sessions import FloatArray, Session, open_session
 from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tasks.metrics import figures_by_group, usual_metrics
@@ -102,14 +103,16 @@ class Answers:
         return [each.tolist() if hasattr(each, "tolist") else each for each in predicted]
 
 
-def open_subject(model: str | Path, *, threads: int | None = None) -> Subject:
+def open_subject(
+    model: str | Path, *, threads: int | None = None, weights: str = PACKED
+) -> Subject:
     """Open a model as it answers on a phone: ONNX Runtime, no torch.
 
     Raises `ArtifactError` where there is none, or it is damaged.
     """
     folder = resolve(model)
     config = BertConfig.read(folder)
-    session = open_session(folder, config, threads=threads)
+    session = open_session(folder, config, threads=threads, weights=weights)
     return Subject(str(model), folder, config, TextEncoder(folder, config), session)
 
 

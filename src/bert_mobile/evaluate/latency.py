@@ -5,10 +5,12 @@ not timed. Sessions that are compared take turns, so that whatever else the mach
 all of them.
 """
 
+import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -70,6 +72,14 @@ def random_batch(config: BertConfig, sequences: int, tokens: int) -> Batch:
     rng = np.random.default_rng(0)
     ids = rng.integers(0, config.vocab_size, (sequences, tokens), dtype=np.int64)
     return Batch(ids, np.ones_like(ids), np.zeros_like(ids))
+
+
+def processor() -> str:
+    """Return the name of this machine's processor, as well as the system tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _goes_on(taken: Sequence[float], seconds: float) -> bool:

@@ -23,6 +23,7 @@ from bert_mobile.hub import resolve
 from bert_mobile.progress import progress
 from bert_mobile.quantize.interface import LOGITS, NEXT_SENTENCE
 from bert_mobile.runtime.batches import Batch as RuntimeBatch
+from bert_mobile.runtime.forms import PACKED
 from bert_mobile.runtime.model import Model, log_probability
 from bert_mobile.runtime.sessions import Session
 from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
@@ -91,6 +92,7 @@ def evaluate_language_models(
     text_field: str = "text",
     by_kind: bool = True,
     threads: int | None = None,
+    weights: str = PACKED,
 ) -> list[LanguageModelJudgement]:
     """Judge models (as `bert_mobile.load` takes them) on built corpora and raw text.
 
@@ -103,7 +105,7 @@ def evaluate_language_models(
     texts = open_held_out(data, pairs=pairs, sentences=sentences, text_field=text_field)
     groups = _groups_of_each(texts, [resolve(model) for model in models], by_kind=by_kind)
     return [
-        _judge_model(model, mine, pairs, threads)
+        _judge_model(model, bert_mobile.load(model, threads=threads, weights=weights), mine, pairs)
         for model, mine in zip(models, groups, strict=True)
     ]
 
@@ -132,9 +134,8 @@ def _groups_of_each(
 
 
 def _judge_model(
-    name: str, groups: Sequence[Group], pairs: int, threads: int | None
+    name: str, model: Model, groups: Sequence[Group], pairs: int
 ) -> LanguageModelJudgement:
-    model = bert_mobile.load(name, threads=threads)
     if not {LOGITS, NEXT_SENTENCE} & model.session.outputs:
         raise ArtifactError(
             f"{name} has neither a masked-token nor a next-sentence head, expected one to judge",

@@ -5,7 +5,6 @@ points and grows with them: the same command goes on where it was stopped. OUT/m
 folders, OUT/pareto.png is the picture.
 """
 
-import platform
 import shutil
 import time
 import warnings
@@ -19,7 +18,7 @@ from bert_mobile.checkpoint import WEIGHTS, read_weights
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
 from bert_mobile.evaluate.asked import open_subject
 from bert_mobile.evaluate.figures import Question, figures_of
-from bert_mobile.evaluate.latency import Latency, latencies
+from bert_mobile.evaluate.latency import Latency, latencies, processor
 from bert_mobile.evaluate.peers import PEERS, Peer, write_peer
 from bert_mobile.files import (
     atomic_file,
@@ -238,15 +237,8 @@ def _record(out: Path, known: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write(out: Path, known: dict[str, Any], points: Any) -> None:
-    facts = {"code": f"bert-mobile {__version__}", "machine": _machine()}
+    facts = {"code": f"bert-mobile {__version__}", "machine": processor()}
     write_json(out / RECORD, {**known, **facts, "points": list(points)})
-
-
-def _machine() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _is_record(folder: Path) -> bool:

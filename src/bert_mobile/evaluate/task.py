@@ -22,6 +22,7 @@ from bert_mobile.evaluate.asked import (
 )
 from bert_mobile.files import read_json
 from bert_mobile.labelled.kinds import with_split
+from bert_mobile.runtime.forms import PACKED
 from bert_mobile.tasks.reports import write_reports
 from bert_mobile.tasks.table import task as task_of
 
@@ -56,6 +57,7 @@ def evaluate_on_task(
     label: str | None = None,
     reports: Path | None = None,
     threads: int | None = None,
+    weights: str = PACKED,
     **reading: Any,
 ) -> list[TaskJudgement]:
     """Judge models (as `bert_mobile.load` takes them) on a task.
@@ -68,7 +70,7 @@ def evaluate_on_task(
     Raises `InputError` where there is no such task or data, or the data has no truth;
     `ArtifactError` where a model is damaged or has no head for such questions.
     """
-    subjects = [open_subject(model, threads=threads) for model in models]
+    subjects = [open_subject(model, threads=threads, weights=weights) for model in models]
     is_file = is_labelled_file(task)
     _refuse_options(task, data, is_file=is_file, options=bool(text or label or reading))
     known: dict[tuple[str, str | None], Asked] = {}

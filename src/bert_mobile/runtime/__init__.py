@@ -17,14 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def load(model: str | PathLike[str] = "default", *, threads: int | None = None) -> Model:
+def load(
+    model: str | PathLike[str] = "default",
+    *,
+    threads: int | None = None,
+    weights: str = "packed",
+) -> Model:
     """Load a model ready to answer.
 
     `model` is `"default"`, a folder, or a name on the Hugging Face Hub (see `hub.resolve`). In a
     folder, `onnx/model_quantized.onnx` is preferred to `onnx/model.onnx`, and that to
     `model.safetensors`, from which the float32 network is built in memory. `threads` bounds the
-    processor threads of one call (None: as many as there are cores). Raises `ArtifactError` where
-    there is no such model or it is damaged, `InputError` where `threads` is less than 1.
+    processor threads of one call (None: as many as there are cores). `weights` says what the
+    weights of a quantized file are in memory: as they are `packed`, or unpacked at load to `int8`
+    or `float32` (see `unpacking`). Raises `ArtifactError` where there is no such model or it is
+    damaged, `InputError` where `threads` is less than 1 or there are no such weights.
     """
     from bert_mobile.checkpoint import verify
     from bert_mobile.hub import resolve
@@ -37,6 +44,5 @@ def load(model: str | PathLike[str] = "default", *, threads: int | None = None) 
     folder = resolve(model)
     verify(folder, ["config.json", *TOKENIZER_FILES])
     config = BertConfig.read(folder)
-    return Model(
-        open_session(folder, config, threads=threads), TextEncoder(folder, config), config, folder
-    )
+    session = open_session(folder, config, threads=threads, weights=weights)
+    return Model(session, TextEncoder(folder, config), config, folder)

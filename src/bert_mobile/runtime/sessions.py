@@ -20,6 +20,8 @@ from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.interface import INPUTS, LOGITS, POSITIONS
 from bert_mobile.runtime.batches import Batch, IntArray
 from bert_mobile.runtime.engines import ENGINES
+from bert_mobile.runtime.forms import PACKED, check_form
+from bert_mobile.runtime.unpacking import unpacked
 
 FloatArray = NDArray[np.float32]
 
@@ -132,30 +134,42 @@ class OnnxSession:
         return values
 
 
-def open_session(folder: Path, config: BertConfig, *, threads: int | None = None) -> Session:
+def open_session(
+    folder: Path, config: BertConfig, *, threads: int | None = None, weights: str = PACKED
+) -> Session:
     """Open the network in `folder`, after checking its hash against `provenance.json`.
 
     From a float checkpoint the same graph is built in memory; heads of other tasks are left out
-    with a warning. Raises `ArtifactError` where there is no network or it is damaged,
-    `MissingExtraError` where the package that opens it is missing.
+    with a warning. `weights` says what packed weights become in memory (see `unpacking`). Raises
+    `ArtifactError` where there is no network or it is damaged, `MissingExtraError` where the
+    package that opens it is missing, `InputError` where its engine cannot hold such weights.
     """
+    check_form(weights)
     path = find_model(folder)
     if path.name != WEIGHTS:
-        return _open_file(folder, path, threads)
+        return _open_file(folder, path, threads, weights)
     from bert_mobile.quantize.graph import build_graph
 
-    weights = read_weights(folder, config, skip_foreign_heads=True)
-    model = build_graph(config, weights).SerializeToString()
+    exact = read_weights(folder, config, skip_foreign_heads=True)
+    model = build_graph(config, exact).SerializeToString()
+    if weights != PACKED:
+        model = unpacked(model, path, weights)
     return OnnxSession(model, path, threads=threads)
 
 
-def _open_file(folder: Path, path: Path, threads: int | None) -> Session:
+def _open_file(folder: Path, path: Path, threads: int | None, weights: str) -> Session:
     """Open what lies at one of the places of the table of engines."""
     place = path.relative_to(folder).as_posix()
     engine = next(engine for engine in ENGINES if engine.place == place)
     verify(folder, [place, *engine.beside])
+    if weights != PACKED and path.suffix != ".onnx":
+        raise InputError(
+            f"{path} is no ONNX file, whose weights alone are unpacked to {weights}",
+            hint=f"leave out the weights, which are {PACKED} then",
+        )
+    model = path if weights == PACKED else unpacked(path.read_bytes(), path, weights)
     kind = getattr(import_module(engine.module), engine.session)
-    session: Session = kind(path, path, threads=threads)
+    session: Session = kind(model, path, threads=threads)
     return session
 
 
