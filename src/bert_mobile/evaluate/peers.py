@@ -2,7 +2,8 @@
 
 Each peer writes a whole folder (config and tokenizer too, as ours are counted) as its own
 documentation says, and is asked through a `Session` like any other model. All but the network
-itself is the same: tokenizer, judge, data.
+itself is the same: tokenizer, judge, data. GGUF is not among them: llama.cpp has no head that the
+judge asks for.
 """
 
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from bert_mobile.checkpoint import read_weights
 from bert_mobile.errors import MissingExtraError
+from bert_mobile.export.source import read_source
+from bert_mobile.export.table import TARGETS
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.interface import FLOAT, QUANTIZED
 from bert_mobile.tokenizer import TOKENIZER_FILES
@@ -81,10 +84,23 @@ def _four_bits(block: int) -> Callable[[Path, Path], None]:
     return make
 
 
+def _nncf(width: str) -> Callable[[Path, Path], None]:
+    """Return NNCF's compression of the weights of an OpenVINO model, embedding included."""
+
+    def make(folder: Path, out: Path) -> None:
+        target = TARGETS["openvino"]
+        target.check_installed()
+        target.write(read_source(folder), width, out)
+
+    return make
+
+
 PEERS = (
     Peer("ONNX Runtime, dynamic int8", _int8),
     Peer("ONNX Runtime, 4 bits, blocks of 32", _four_bits(32)),
     Peer("ONNX Runtime, 4 bits, blocks of 128", _four_bits(128)),
+    Peer("NNCF in OpenVINO, int8", _nncf("int8")),
+    Peer("NNCF in OpenVINO, int4", _nncf("int4")),
 )
 
 
