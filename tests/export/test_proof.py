@@ -1,0 +1,122 @@
+"""The proof opens what was written in another process, and notices what is wrong with it."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import bert_mobile
+from bert_mobile.checkpoint import PROVENANCE, verify
+from bert_mobile.cli import main
+from bert_mobile.errors import RunError
+from bert_mobile.evaluate.figures import Question
+from bert_mobile.export import TARGETS, export
+from bert_mobile.export.onnx import write
+from bert_mobile.export.proof import Proving, limit_of
+from bert_mobile.export.target import Target
+from bert_mobile.model.config import SEQUENCES
+from tests.conftest import document
+
+PLACES = {"float32": "onnx/model.onnx"}
+
+
+def spoiled(source, width, folder):
+    """Write a file that opens, and answers something else: NaN, or other numbers."""
+    write(source, width, folder)
+    path = folder / PLACES[width]
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "bert.embeddings.LayerNorm.bias":
+            tensor.CopyFrom(numpy_helper.from_array(np.full(64, np.nan, np.float32), tensor.name))
+    onnx.save(model, path)
+
+
+def cut(source, width, folder):
+    write(source, width, folder)
+    path = folder / PLACES[width]
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    path = tmp_path_factory.mktemp("labelled") / "reviews.csv"
+    rows = [f"we see it {i},{('neg', 'neutral', 'pos')[i % 3]}" for i in range(30)]
+    path.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_faithful_artifact_passes(tiny_task, labelled, tmp_path):
+    folder = tiny_task(SEQUENCES)
+    made = export(folder, "web", tmp_path / "out", proving=Proving(folder, Question(str(labelled))))
+    proof = json.loads((tmp_path / "out" / "proof.json").read_text())
+    assert proof == json.loads(json.dumps(made.proof))
+    assert proof["passed"]
+    assert proof["points_lost"] == 0
+    assert proof["largest_difference"] < 1e-5
+    assert proof["outputs"] == ["last_hidden_state", "logits"]
+    assert [each["tokens"] for each in proof["latency"]] == [16, 64]  # it has 64 positions
+    assert proof["peak_megabytes"] > 20
+    assert (tmp_path / "out" / "proof.png").read_bytes().startswith(b"\x89PNG")
+    verify(tmp_path / "out", ["proof.json", "proof.png"])
+    named = json.loads((tmp_path / "out" / PROVENANCE).read_text())["files"]
+    assert {"proof.json", "proof.png"} <= set(named)
+    bert_mobile.load(tmp_path / "out")
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(spoiled, "not finite"), (cut, "cannot be loaded")])
+def test_what_does_not_answer_is_not_left(wrong, said, tiny_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setitem(TARGETS, "rows", Target("rows", PLACES, (), "export", wrong))
+    with pytest.raises(RunError, match=said):
+        export(tiny_checkpoint, "rows", tmp_path / "out", proving=Proving(tiny_checkpoint))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_limits():
+    assert [limit_of(width, None) for width in ("float32", "int8", "int4", "mix")] == [
+        0.5, 0.5, 1.0, 1.0,
+    ]  # fmt: skip
+    assert limit_of("mix", 0.0) == 0
+
+
+def test_a_loss_beyond_the_limit_is_status_1(tiny_task, tmp_path, capsys):
+    """The truth is what the float model says; four bits of so small a network say other things."""
+    folder = tiny_task(SEQUENCES)
+    texts = [document(i, 1) for i in range(60)]
+    named = [found["label"] for found in bert_mobile.load(folder).classify(texts)]
+    right = tmp_path / "right.csv"
+    rows = [f'"{text}",{name}' for text, name in zip(texts, named, strict=True)]
+    right.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    command = ["export", str(folder), "--to", "onnx", "--width", "int4", "--task", str(right)]
+    with pytest.raises(SystemExit) as done:
+        main([*command, "--limit", "0", "--out", str(tmp_path / "out")])
+    assert done.value.code == 1
+    assert "points of right.csv, expected at most 0" in capsys.readouterr().err
+    assert not json.loads((tmp_path / "out" / "proof.json").read_text())["passed"]
+
+
+def test_all_targets_but_those_that_are_not_installed(tiny_checkpoint, tmp_path, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as done:
+        main(
+            [
+                "export",
+                str(tiny_checkpoint),
+                "--to",
+                "all",
+                "--no-proof",
+                "--json",
+                "--out",
+                str(out),
+            ]
+        )
+    found = {each["target"]: each for each in json.loads(capsys.readouterr().out)}
+    assert set(found) == set(TARGETS)
+    for name, each in found.items():
+        if TARGETS[name].missing:
+            assert each["problem"].startswith("not installed: pip install")
+            assert not each["failed"]
+        else:
+            assert (out / name / each["made"]["place"]).exists()
+    assert done.value.code == 0
