@@ -20,6 +20,7 @@ from bert_mobile.cli.exporting import export
 from bert_mobile.cli.finetuning import finetune
 from bert_mobile.cli.judging import emissions, evaluate, models
 from bert_mobile.cli.making import convert, grow, pretrain, quantize
+from bert_mobile.cli.page import demo
 from bert_mobile.cli.sweeping import sweep
 from bert_mobile.cli.tasks import glue
 from bert_mobile.errors import BertMobileError
@@ -54,6 +55,7 @@ COMMANDS: Sequence[click.Command] = (
     classify,
     tag,
     answer,
+    demo,
     models,
     corpus,
     tokenizer,
