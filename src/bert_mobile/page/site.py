@@ -13,10 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bert_mobile.checkpoint import read_config, verify
+from bert_mobile.checkpoint import verify
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.files import explained, sha256, write_json
-from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS
+from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS, BertConfig
 
 ROLES = {
     "default": PRETRAINING,
@@ -68,7 +68,7 @@ def write_site(folder: Path) -> None:
 
     Raises as `gather`, and `RunError` where the disk is full.
     """
-    config = read_config(folder)
+    config = BertConfig.read(folder)
     (role,) = (role for role, head in ROLES.items() if head == config.architecture)
     entry = _entry(role, folder, "")
     with explained(folder):
@@ -89,7 +89,7 @@ def page_files() -> dict[str, Path]:
 
 def _entry(role: str, folder: Path, place: str) -> dict[str, Any]:
     """Return what `models.json` says of a model."""
-    config = read_config(folder)
+    config = BertConfig.read(folder)
     if config.architecture != ROLES[role]:
         raise InputError(
             f"{folder} is a {config.architecture}, expected a {ROLES[role]} for {role!r}",
