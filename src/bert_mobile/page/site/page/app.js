@@ -153,10 +153,12 @@ function form(task) {
   return [chips(task, inputs, whole), whole, result];
 }
 
+const shortened = (text) => (text.length > 30 ? `${text.slice(0, 28).trimEnd()} …` : text);
+
 function chips(task, inputs, whole) {
   const row = make("div", { className: "chips", role: "group", "aria-label": "Examples" });
-  task.examples.forEach((texts, number) => {
-    const chip = make("button", { type: "button", title: texts.join(" – ") }, `Example ${number + 1}`);
+  task.examples.forEach((texts) => {
+    const chip = make("button", { type: "button", title: texts.join(" – "), "aria-label": `Example: ${texts.join(" – ")}` }, shortened(texts.at(-1)));
     chip.addEventListener("click", () => {
       inputs.forEach((input, field) => (input.value = texts[field]));
       whole.requestSubmit();

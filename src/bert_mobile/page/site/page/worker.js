@@ -71,7 +71,10 @@ async function loadModel({ role, url, entry }, report) {
 async function open(file, place) {
   const parse = (name) => JSON.parse(new TextDecoder().decode(file[name]));
   const config = parse("config.json");
-  const session = await ort.InferenceSession.create(file[place], { executionProviders: ["wasm"] });
+  const session = await ort.InferenceSession.create(file[place], {
+    executionProviders: ["wasm"],
+    logSeverityLevel: 3, // errors: the same file serves runtimes that read more of it
+  });
   const numbers = Object.keys(config.id2label ?? {}).sort((a, b) => a - b);
   return {
     config,

@@ -1,0 +1,130 @@
+"""The page in a real Chromium: its answers beside Python's, its silence, its memory."""
+
+import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+import bert_mobile
+from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS
+from bert_mobile.page import PageServer, gather, write_site
+from tests.page.browser import CHROMIUM, Browser
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+export = pytest.importorskip("bert_mobile.export", reason="needs the extra export").export
+
+GAP = "the of [MASK] and [MASK] in"
+PAIR = ("the of and.", "in to a!")
+CONTEXT = "Of the, and in to a! " * 60  # more than one window
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, tiny_checkpoint, tiny_task):
+    """A micro model for each role, as the browser takes them."""
+    sources = {
+        "default": tiny_checkpoint,
+        "sentiment": tiny_task(SEQUENCES),
+        "entities": tiny_task(TOKENS),
+        "answers": tiny_task(ANSWERS),
+    }
+    root = tmp_path_factory.mktemp("models")
+    for role, source in sources.items():
+        export(source, "web", root / role)
+    return {role: root / role for role in sources}
+
+
+def serving(server):
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def near(found, expected):
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_answers_are_pythons_and_nothing_else_is_asked_for(folders):
+    python = {role: bert_mobile.load(folder) for role, folder in folders.items()}
+    with serving(PageServer(gather(folders))) as server, Browser() as browser:
+        browser.visit(server.url)
+
+        gaps = browser.ask("fill", GAP)
+        for found, expected in zip(gaps, python["default"].fill_mask(GAP, top_k=8), strict=True):
+            assert [each["token"] for each in found] == [each["token"] for each in expected]
+            near([each["score"] for each in found], [each["score"] for each in expected])
+        near(browser.ask("next", *PAIR), python["default"].next_sentence(*PAIR))
+        one, other = python["default"].embed(list(PAIR))
+        cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
+        near(browser.ask("similar", *PAIR), float(cosine))
+
+        expected = python["sentiment"].classify([GAP], top_k=None)[0]
+        found = browser.ask("sentiment", GAP)
+        assert [each["label"] for each in found] == [each["label"] for each in expected]
+        near([each["score"] for each in found], [each["score"] for each in expected])
+
+        found = browser.ask("entities", CONTEXT)
+        expected = python["entities"].tag(CONTEXT)
+        assert expected
+        for ours, theirs in zip(found, expected, strict=True):
+            assert (ours["group"], ours["start"], ours["end"]) == (
+                theirs["entity_group"], theirs["start"], theirs["end"],
+            )  # fmt: skip
+            near(ours["score"], theirs["score"])
+
+        found = browser.ask("answers", "in the?", CONTEXT)
+        expected = python["answers"].answer(question="in the?", context=CONTEXT)
+        near(found["score"], expected["score"])
+        assert found["answer"] == expected["answer"]
+
+        assert browser.complaints() == []
+        assert browser.run("crossOriginIsolated")
+        assert all(url.startswith((server.url, "data:")) for url in browser.requests())
+        server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def test_any_server_any_path_and_none_after_the_first_visit(folders, tmp_path):
+    site = tmp_path / "some" / "where"
+    shutil.copytree(folders["default"], site)
+    write_site(site)
+    handler = partial(_Quiet, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, Browser() as browser:
+        serving(server)
+        address = f"http://127.0.0.1:{server.server_port}/some/where/"
+        browser.visit(address)
+        first = browser.ask("fill", GAP)
+        browser.run("navigator.serviceWorker.ready.then(() => true)")
+        server.shutdown()
+        server.server_close()
+        browser.visit(address)
+        assert browser.ask("fill", GAP) == first
+        assert "From this device" in browser.run("document.querySelector('#facts').innerText")
+
+
+def test_a_damaged_file_is_told_and_fetched_again_on_demand(folders, tmp_path):
+    damaged = tmp_path / "default"
+    shutil.copytree(folders["default"], damaged)
+    site = gather({"default": damaged})
+    network = damaged / site.models["default"]["model"]
+    good = network.read_bytes()
+    network.write_bytes(good[:-9] + b"?" + good[-8:])
+    with serving(PageServer(site)) as server, Browser() as browser:
+        browser.visit(server.url)
+        browser.until("document.querySelector('#model').classList.contains('failed')")
+        assert "arrived damaged" in browser.run("document.querySelector('#state').innerText")
+        network.write_bytes(good)
+        browser.run("document.querySelector('#retry').click()")
+        browser.until("document.querySelector('#state').innerText === 'Ready.'")
+        assert browser.ask("fill", GAP)
+        network.unlink()
+        browser.run("caches.delete('bert-mobile-models')")
+        browser.visit(server.url + "?again")
+        browser.until("document.querySelector('#state').innerText.includes('404')")
+        server.shutdown()
