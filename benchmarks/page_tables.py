@@ -1,4 +1,4 @@
-"""Write the character classes of BERT's tokenizer for JavaScript, read off the library `tokenizers`.
+"""Write the character classes of BERT's tokenizer for JavaScript, read off `tokenizers`.
 
     python benchmarks/page_tables.py > src/bert_mobile/page/site/page/characters.js
 
@@ -20,9 +20,7 @@ _HEAD = """// Character classes of BERT's tokenizer, made by benchmarks/page_tab
 
 def normalizer(**on: bool) -> BertNormalizer:
     """Return BERT's normalizer with everything off but what is named."""
-    off = dict.fromkeys(
-        ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase"), False
-    )
+    off = dict.fromkeys(("clean_text", "handle_chinese_chars", "strip_accents", "lowercase"), False)
     return BertNormalizer(**(off | on))
 
 

@@ -44,8 +44,10 @@ _BLOCKS = (
     (0x2E80, 0x3100), (0x4E00, 0x9FFF), (0xAC00, 0xD7A4), (0xF900, 0xFB50), (0xFE00, 0x10000),
     (0x1D400, 0x1D800), (0x1F300, 0x1FA00), (0x20000, 0x2A6E0), (0, 0x110000),
 )  # fmt: skip
-_ODD = ("[MASK]", "[SEP]", "[mask]", "[CLS]x", "İ", "ß", "Σ", "ς", "e\u0301", "\ufffd", "\0", "\u200d",
-        "\u00ad", "\t", "\u3000", "don't", "naïve", "x" * 101, "##s", "中文", "\u1d165", "ﬁ", "\r\n")  # fmt: skip
+_ODD = (
+    "[MASK]", "[SEP]", "[mask]", "[CLS]x", "İ", "ß", "Σ", "ς", "e\u0301", "\ufffd", "\0", "\u200d",
+    "\u00ad", "\t", "\u3000", "don't", "naïve", "x" * 101, "##s", "中文", "\U0001d165", "ﬁ", "\r\n",
+)  # fmt: skip
 
 
 def strings(count: int, seed: int, pieces: list[str]) -> Iterator[str]:
@@ -79,9 +81,7 @@ def javascript(texts: list[str], tokenizer: Path, node: str) -> list[list[list[o
     return found
 
 
-def differences(
-    texts: list[str], path: Path, node: str
-) -> tuple[list[str], list[str]]:
+def differences(texts: list[str], path: Path, node: str) -> tuple[list[str], list[str]]:
     """Return the texts that both cut into other pieces, and those with other places only."""
     tokenizer: Tokenizer = load_tokenizer(path)
     ours = javascript(texts, path, node)

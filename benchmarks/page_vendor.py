@@ -1,7 +1,7 @@
 """Check the runtime that the page brings along, or fetch another version of it through npm.
 
-    python benchmarks/page_vendor.py
-    python benchmarks/page_vendor.py --refresh 1.30.0
+python benchmarks/page_vendor.py
+python benchmarks/page_vendor.py --refresh 1.30.0
 """
 
 import argparse

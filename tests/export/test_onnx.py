@@ -141,9 +141,12 @@ def test_beside_the_model_lies_all_that_clients_need(tiny_task, tmp_path):
     names = {
         path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")
     }
+    assert {"index.html", "models.json", "service-worker.js", "page/app.js"} <= names
+    names = {name for name in names if not name.startswith("page")}
     assert names == {
-        "README.md", "config.json", "onnx", "onnx/model.onnx", "provenance.json",
-        "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+        "README.md", "config.json", "index.html", "models.json", "onnx", "onnx/model.onnx",
+        "provenance.json", "service-worker.js", "tokenizer.json", "tokenizer_config.json",
+        "vocab.txt",
     }  # fmt: skip
     assert bert_mobile.load(tmp_path / "out").classify("we see it")[0]["label"] in (
         "neg", "neutral", "pos",

@@ -25,16 +25,14 @@ class Browser:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
 
-        def wire():
-            high_in, high_out = os.dup(theirs_in), os.dup(theirs_out)  # clear of 3 and 4
-            os.dup2(high_in, 3)
-            os.dup2(high_out, 4)
-
+        wired = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         command = [CHROMIUM, *_FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"]
         self._process = subprocess.Popen(
-            command, preexec_fn=wire, close_fds=False, stdout=subprocess.DEVNULL,
+            ["bash", "-c", wired, "bash", *command],
+            pass_fds=(theirs_in, theirs_out),
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         os.close(theirs_in)
         os.close(theirs_out)
         self._buffer, self._number, self._session = b"", 0, None
@@ -45,6 +43,9 @@ class Browser:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
+        self.send(
+            "Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True
+        )
         return self
 
     def __exit__(self, *_):
@@ -66,6 +67,14 @@ class Browser:
                 assert "error" not in answer, answer["error"]
                 return answer["result"]
             self.events.append(answer)
+            if answer.get("method") == "Target.attachedToTarget" and self._session:
+                self._watch(answer["params"]["sessionId"])
+
+    def _watch(self, worker):
+        """Have a worker's requests in the log too, from its first one on."""
+        for method in ("Network.enable", "Log.enable", "Runtime.runIfWaitingForDebugger"):
+            message = {"id": 10**6, "method": method, "params": {}, "sessionId": worker}
+            os.write(self._out, json.dumps(message).encode() + b"\0")
 
     def _read(self):
         while b"\0" not in self._buffer:
@@ -107,7 +116,9 @@ class Browser:
             panel.querySelector('form').requestSubmit(); }}"""
         )
         self.until(f"document.querySelector('#panel-{tab} .result').dataset.answer !== undefined")
-        return json.loads(self.run(f"document.querySelector('#panel-{tab} .result').dataset.answer"))
+        return json.loads(
+            self.run(f"document.querySelector('#panel-{tab} .result').dataset.answer")
+        )
 
     def requests(self):
         """Addresses that the tab asked for."""

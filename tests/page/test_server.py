@@ -41,7 +41,11 @@ def ask(server, method, address, **headers):
 )
 def test_files_have_their_types_and_the_headers_of_isolation(server, address, kind):
     status, headers, body = ask(server, "GET", address)
-    assert (status, headers["Content-Type"], len(body)) == (200, kind, int(headers["Content-Length"]))
+    assert (status, headers["Content-Type"], len(body)) == (
+        200,
+        kind,
+        int(headers["Content-Length"]),
+    )
     assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Content-Security-Policy"] == POLICY
@@ -49,9 +53,12 @@ def test_files_have_their_types_and_the_headers_of_isolation(server, address, ki
 
 @pytest.mark.parametrize(
     "address",
-    ["/page/", "/page", "/models/default/", "/../__init__.py", "/page/../../__init__.py", "/%2e%2e/x",
-     "/page/%2e%2e/index.html", "//etc/passwd", "/models/default/provenance.json", "/\0"],
-)  # fmt: skip
+    [
+        *("/page/", "/page", "/models/default/", "/models/default/provenance.json"),
+        *("/../__init__.py", "/page/../../__init__.py", "/%2e%2e/x", "/page/%2e%2e/index.html"),
+        *("//etc/passwd", "/\0"),
+    ],
+)
 def test_nothing_else_is_served(server, address):
     try:
         status, _, _ = ask(server, "GET", address)

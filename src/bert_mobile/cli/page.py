@@ -15,17 +15,29 @@ from bert_mobile.cli.output import FOLDER, example
     ),
 )
 @click.option(
-    "--port", default=8017, show_default=True, type=click.IntRange(0, 65535),
+    "--port",
+    default=8017,
+    show_default=True,
+    type=click.IntRange(0, 65535),
     help="Port on this machine; 0 takes a free one.",
 )
-@click.option("--model", default="default", show_default="the embedded model", metavar="M",
-              help="A pre-trained model, quantized.")
+@click.option(
+    "--model",
+    default="default",
+    show_default="the embedded model",
+    metavar="M",
+    help="A pre-trained model, quantized.",
+)
 @click.option("--sentiment", type=FOLDER, help="A quantized folder of `finetune classify`.")
 @click.option("--entities", type=FOLDER, help="A quantized folder of `finetune tag`.")
 @click.option("--answers", type=FOLDER, help="A quantized folder of `finetune answer`.")
 @click.option("--open/--no-open", "open_page", default=True, help="Open it in the browser.")
 def demo(
-    port: int, model: str, sentiment: Path | None, entities: Path | None, answers: Path | None,
+    port: int,
+    model: str,
+    sentiment: Path | None,
+    entities: Path | None,
+    answers: Path | None,
     open_page: bool,
 ) -> None:
     """Serve the page that answers in the browser, on this machine only, until Ctrl-C.

@@ -4,6 +4,7 @@ config.json  tokenizer.json  vocab.txt  tokenizer_config.json
 onnx/… openvino/… and so on  what the target wrote, at its place
 proof.json  proof.png        what was measured on it, in another process
 README.md                    a short card, the parent's behind it
+index.html  page/…           web: the page that answers in the browser; see `page`
 provenance.json              target, width, parents, SHA-256 of each file above
 """
 
@@ -118,6 +119,10 @@ def _write_beside(
     copy_tokenizer(source.folder, folder)
     text = card(source, target.name, width, target.places[width], notes)
     (folder / CARD).write_text(text, encoding="utf-8")
+    if target.name == "web":
+        from bert_mobile.page import write_site
+
+        write_site(folder)
     facts = {
         "kind": KIND,
         "target": target.name,
