@@ -4,8 +4,11 @@ The first runs on the same Rust library as ours, so it judges settings; the seco
 so it judges the rules. Where the two are known to differ, ours follows the first.
 """
 
+import json
 import lzma
 import random
+import subprocess
+import sys
 import unicodedata
 from itertools import islice
 from pathlib import Path
@@ -183,3 +186,14 @@ def test_lines_of_real_text(ours, fast, plain):
     assert differing(lines, mine, fast(lines, add_special_tokens=False)["input_ids"]) == []
     sample = lines[::10]
     assert differing(sample, mine[::10], plain_ids(plain, sample)) == []
+
+
+def test_the_two_forms_of_the_tokenizer_agree_on_generated_strings():
+    """The benchmark, with fewer strings than the 100,000 that it tries by itself."""
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "tokens.py"
+    command = [sys.executable, str(benchmark), "--strings", "3000", "--seed", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["strings"], found["different"]) == (3000, 0)
+    assert found["ids"] > 30_000
