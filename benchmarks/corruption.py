@@ -104,13 +104,14 @@ def spoil(folder: Path, names: list[str], chance: random.Random) -> tuple[str, s
 
 
 def read_by_the_loader(folder: Path) -> list[str]:
-    """Return the files of a folder that loading it reads: all but the card and reports."""
+    """Return the files of a folder that loading it reads: not the card, reports and pages."""
     from bert_mobile.checkpoint import PROVENANCE, WEIGHTS
+    from bert_mobile.runtime.engines import ENGINES
     from bert_mobile.tokenizer import TOKENIZER_FILES
 
-    known = {"config.json", *TOKENIZER_FILES, PROVENANCE, WEIGHTS}
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if name in known or "/" in name)
+    known = ["config.json", *TOKENIZER_FILES, PROVENANCE, WEIGHTS]
+    known += [name for engine in ENGINES for name in (engine.place, *engine.beside)]
+    return [name for name in known if (folder / name).is_file()]
 
 
 def verdicts(folders: list[Path]) -> list[str]:

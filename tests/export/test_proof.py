@@ -120,3 +120,20 @@ def test_all_targets_but_those_that_are_not_installed(tiny_checkpoint, tmp_path,
         else:
             assert (out / name / each["made"]["place"]).exists()
     assert done.value.code == 0
+
+
+def test_one_target_that_fails_leaves_the_others(tiny_checkpoint, tmp_path, capsys):
+    out = tmp_path / "out"
+    (out / "web").mkdir(parents=True)
+    (out / "web" / "mine.txt").write_text("somebody's")
+    command = ["export", str(tiny_checkpoint), "--to", "all", "--no-proof", "--out", str(out)]
+    with pytest.raises(SystemExit) as done:
+        main(command)
+    said = capsys.readouterr()
+    assert done.value.code == 1
+    assert "web: " in said.err
+    assert "is not empty and was not written by this command" in said.err
+    assert "1 of " in said.err
+    assert (out / "onnx" / "onnx" / "model.onnx").exists()
+    assert (out / "web" / "mine.txt").exists()
+    assert [line.split()[0] for line in said.out.splitlines()][1] == "onnx"

@@ -1,5 +1,8 @@
 """llama.cpp as a session: hidden states, its own tokenizer, and what it cannot do."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -68,3 +71,11 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, content):
     with pytest.raises(ArtifactError, match=r"begins with|cannot be loaded") as caught:
         GgufSession(path, path)
     assert "\n" not in caught.value.message
+
+
+def test_one_that_is_never_asked_lets_the_process_end(folder):
+    code = f"import bert_mobile; bert_mobile.load({str(folder)!r}, threads=1); print('loaded')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == "loaded\n"

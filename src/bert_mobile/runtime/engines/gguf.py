@@ -62,6 +62,7 @@ class GgufSession:
             raise ArtifactError(
                 f"{name} cannot be loaded by llama.cpp: {reason}", hint=_AGAIN
             ) from error
+        self.tokenize("")  # a server that is dropped before it runs would wait for ever
 
     def run(self, output: str, batch: Batch, positions: IntArray | None = None) -> FloatArray:
         """Return hidden states (B, T, H), 0 at padding; see `Session`."""
