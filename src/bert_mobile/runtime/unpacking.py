@@ -3,12 +3,15 @@
 The packed file is what travels, and ONNX Runtime computes with it as it is (`MatMulNBits`), but
 slowly: it unpacks 4 bits again for every call. In memory each such product may become instead
 
-    int8      x · Wᵀ ≈ m · (r · Qᵀ) · s: each row of W rounded to 8 bits by a scale s of its own at
-              load, each row of x to 8 bits by its largest magnitude m at each call
+    int8      x · Wᵀ ≈ (n · q / 255 + m) · Qᵀ · s: each row of W rounded to signed 8 bits by a scale
+              s of its own at load; each row of x, at each call, to unsigned 8 bits q between its
+              least number m and its largest, m + n
     float32   the product with exactly the weights that are packed, and unrounded activations
 
 Each row of x has its own range, unlike in ONNX Runtime's own dynamic quantization, so that what a
-text is answered does not depend on the texts beside it, and one outlier spoils one row only.
+text is answered does not depend on the texts beside it, and one outlier spoils one row only. A
+range from the least number, not about zero, took two fifths off the error of the hidden states.
+x86 processors without VNNI instructions add such products in 16 bits, which may overflow.
 Look-ups stay as they are: they read few rows.
 
 Dimensions: R rows of activations, K inputs, N outputs.
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bert_mobile.errors import ArtifactError
 from bert_mobile.quantize.pack import FloatArray, Layout, PackedMatrix, unpack_matrix
@@ -34,6 +38,7 @@ from bert_mobile.runtime.messages import (
 
 _ORT = "com.microsoft"
 _TOP = 127  # of signed 8 bits; −128 is not used, so that both sides are alike
+_ROWS = 1024  # of a packed matrix, unpacked together
 _TINY = np.float32(1e-30)
 
 
@@ -80,35 +85,41 @@ class _Rewriting:
         if x not in self._rounded:
             self._rounded.add(x)
             yield from self._rounding(x)
-        yield from self._int8_product(x, weight, unpack_matrix(matrix), bias, y)
+        yield from self._int8_product(x, weight, matrix, bias, y)
 
     def _rounding(self, x: str) -> Iterator[Any]:
-        """Round activations (R, K): each row by its largest magnitude, (R, 1)."""
+        """Round activations (R, K): each row between its least and largest number, (R, 1)."""
         self._store("last axis", np.array([-1]))
         self._store("tiny", _TINY)
-        self._store("step", np.float32(1 / _TOP))
-        self._store("middle", np.uint8(_TOP + 1))  # the fastest kernels take unsigned activations
-        yield make_node("Abs", [x], f"{x}:magnitudes")
-        yield make_node("ReduceMax", [f"{x}:magnitudes", "last axis"], f"{x}:peaks")
-        yield make_node("Max", [f"{x}:peaks", "tiny"], f"{x}:ranges")
-        yield make_node("Div", [x, f"{x}:ranges"], f"{x}:scaled")
-        yield make_node("QuantizeLinear", [f"{x}:scaled", "step", "middle"], f"{x}:rounded")
+        self._store("step", np.float32(1 / 255))
+        self._store("none", np.uint8(0))
+        yield make_node("ReduceMin", [x, "last axis"], f"{x}:least")
+        yield make_node("ReduceMax", [x, "last axis"], f"{x}:most")
+        yield make_node("Sub", [f"{x}:most", f"{x}:least"], f"{x}:widths")
+        yield make_node("Max", [f"{x}:widths", "tiny"], f"{x}:ranges")
+        yield make_node("Sub", [x, f"{x}:least"], f"{x}:shifted")
+        yield make_node("Div", [f"{x}:shifted", f"{x}:ranges"], f"{x}:scaled")
+        yield make_node("QuantizeLinear", [f"{x}:scaled", "step", "none"], f"{x}:rounded")
 
     def _int8_product(
-        self, x: str, weight: str, matrix: FloatArray, bias: str, y: str
+        self, x: str, weight: str, matrix: PackedMatrix, bias: str, y: str
     ) -> Iterator[Any]:
-        scales = np.maximum(np.abs(matrix).max(axis=1), _TINY) / np.float32(_TOP)  # N
-        codes = np.rint(matrix / scales[:, None]).astype(np.int8)  # N K
+        parts = [_rounded_rows(unpack_matrix(part)) for part in _parts(matrix)]
+        codes, scales = (np.concatenate(some) for some in zip(*parts, strict=True))  # N K, N
         self._store(f"{weight}:int8", codes.T)
         self._store(f"{weight}:steps", scales)
+        # Of the rounded weights, not of the exact ones, whose errors would then go with x − m.
+        sums = codes.sum(axis=1, dtype=np.float32) * scales
+        self._store(f"{weight}:sums", sums[None])  # 1 N
         yield make_node(
             "MatMulIntegerToFloat",
-            [f"{x}:rounded", f"{weight}:int8", "step", f"{weight}:steps", "middle"],
+            [f"{x}:rounded", f"{weight}:int8", "step", f"{weight}:steps"],
             f"{y}:scaled",
             domain=_ORT,
         )
         yield make_node("Mul", [f"{y}:scaled", f"{x}:ranges"], f"{y}:product")
-        yield make_node("Add", [f"{y}:product", bias], y)
+        yield make_node("Add", [f"{y}:product", bias], f"{y}:shifted")
+        yield make_node("Gemm", [f"{x}:least", f"{weight}:sums", f"{y}:shifted"], y)
 
     def _weight(self, node: Any) -> PackedMatrix | None:
         """Return the weight of a product as `quantize.graph` stores it; None of another maker."""
@@ -144,6 +155,20 @@ class _Rewriting:
     def _store(self, name: str, array: Any) -> None:
         if name not in self.tensors:
             self.tensors[name] = make_tensor(name, np.asarray(array))
+
+
+def _parts(matrix: PackedMatrix) -> Iterator[PackedMatrix]:
+    """Yield some rows at a time, so that few are held as float32."""
+    for start in range(0, len(matrix.codes), _ROWS):
+        rows = slice(start, start + _ROWS)
+        zeros = None if matrix.zero_points is None else matrix.zero_points[rows]
+        yield PackedMatrix(matrix.codes[rows], matrix.scales[rows], zeros, matrix.layout)
+
+
+def _rounded_rows(matrix: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
+    """Round each row of a matrix (N, K) to 8 bits; returns codes (N, K) and scales (N,)."""
+    scales = np.maximum(np.abs(matrix).max(axis=1), _TINY) / np.float32(_TOP)
+    return np.rint(matrix / scales[:, None]).astype(np.int8), scales
 
 
 def _nbytes(matrix: PackedMatrix) -> int:
