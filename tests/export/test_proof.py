@@ -137,3 +137,13 @@ def test_one_target_that_fails_leaves_the_others(tiny_checkpoint, tmp_path, caps
     assert (out / "onnx" / "onnx" / "model.onnx").exists()
     assert (out / "web" / "mine.txt").exists()
     assert [line.split()[0] for line in said.out.splitlines()][1] == "onnx"
+
+
+def test_llama_cpp_is_proven_on_single_texts(tiny_checkpoint, tmp_path):
+    pytest.importorskip("gguf", reason="needs the extra [gguf]")
+    pytest.importorskip("xllamacpp", reason="needs the extra [gguf]")
+    out = tmp_path / "out"
+    made = export(tiny_checkpoint, "gguf", out, proving=Proving(tiny_checkpoint))
+    assert made.proof["outputs"] == ["last_hidden_state"]
+    assert made.proof["pairs"] is False
+    assert made.proof["largest_difference"] < 0.05

@@ -18,7 +18,7 @@ def measure(folder: Path, probes: Path, question: list[str]) -> dict[str, Any]:
     model = load(folder)
     loaded = time.perf_counter() - began
     from bert_mobile.evaluate.latency import latencies
-    from bert_mobile.export.proof.probes import compare
+    from bert_mobile.export.proof.probes import compare, takes_pairs
 
     timed = latencies({"": model.session}, model.config)[""]
     memory = _peak_megabytes()
@@ -28,6 +28,7 @@ def measure(folder: Path, probes: Path, question: list[str]) -> dict[str, Any]:
         "latency": [asdict(each) for each in timed],
         "peak_megabytes": memory,
         "outputs": sorted(model.session.outputs),
+        "pairs": takes_pairs(model.session),
         "differences": {each.output: asdict(each) for each in found},
         "largest_difference": max(each.largest for each in found),
     }

@@ -39,6 +39,7 @@ class GgufSession:
     """A BERT in llama.cpp."""
 
     outputs = frozenset({HIDDEN})
+    takes_pairs = False
 
     def __init__(self, model: Path, name: Path, *, threads: int | None = None) -> None:
         """Load a GGUF file; `name` is what errors call it.
