@@ -11,6 +11,7 @@ import pytest
 
 from bert_mobile.checkpoint import read_weights
 from bert_mobile.export import export
+from bert_mobile.export.proof import Proving
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS, BertConfig
 from bert_mobile.quantize.graph import build_graph
@@ -91,6 +92,12 @@ def test_inputs_outputs_and_lengths(architecture, tiny_checkpoint, tiny_task, tm
         batches, tokens = value.type.multiArrayType.shapeRange.sizeRanges
         assert (batches.lowerBound, batches.upperBound) == (1, 1)
         assert (tokens.lowerBound, tokens.upperBound) == (1, config.max_position_embeddings)
+
+
+def test_it_is_written_without_a_proof_and_says_so(tiny_checkpoint, tmp_path):
+    made = export(tiny_checkpoint, "coreml", tmp_path / "out", proving=Proving(tiny_checkpoint))
+    assert made.proof is None
+    assert target.UNPROVEN in (tmp_path / "out" / "provenance.json").read_text()
 
 
 def stored(path):

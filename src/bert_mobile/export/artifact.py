@@ -21,6 +21,7 @@ from bert_mobile.export.table import TARGETS
 from bert_mobile.export.target import FLOAT32, MIX, Target
 from bert_mobile.files import atomic_folder, refuse_foreign_folder, write_json
 from bert_mobile.quantize.interface import QUANTIZED
+from bert_mobile.runtime.engines import ENGINES
 
 if TYPE_CHECKING:
     from bert_mobile.export.proof import Proving
@@ -91,8 +92,11 @@ def export(
 def _proven(
     folder: Path, width: str, facts: dict[str, Any], proving: "Proving | None"
 ) -> dict[str, Any] | None:
-    """Prove what was written, and take the proof into the manifest."""
-    if proving is None:
+    """Prove what was written, and take the proof into the manifest.
+
+    None where nothing here opens it, as with Core ML; its writer's notes say so.
+    """
+    if proving is None or all(engine.place != facts["model"] for engine in ENGINES):
         return None
     from bert_mobile.export.proof import prove
 
