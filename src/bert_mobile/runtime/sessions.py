@@ -21,7 +21,6 @@ from bert_mobile.quantize.interface import INPUTS, LOGITS, POSITIONS
 from bert_mobile.runtime.batches import Batch, IntArray
 from bert_mobile.runtime.engines import ENGINES
 from bert_mobile.runtime.forms import PACKED, check_form
-from bert_mobile.runtime.unpacking import unpacked
 
 FloatArray = NDArray[np.float32]
 
@@ -153,7 +152,7 @@ def open_session(
     exact = read_weights(folder, config, skip_foreign_heads=True)
     model = build_graph(config, exact).SerializeToString()
     if weights != PACKED:
-        model = unpacked(model, path, weights)
+        model = _unpacked(model, path, weights)
     return OnnxSession(model, path, threads=threads)
 
 
@@ -167,10 +166,17 @@ def _open_file(folder: Path, path: Path, threads: int | None, weights: str) -> S
             f"{path} is no ONNX file, whose weights alone are unpacked to {weights}",
             hint=f"leave out the weights, which are {PACKED} then",
         )
-    model = path if weights == PACKED else unpacked(path.read_bytes(), path, weights)
+    model = path if weights == PACKED else _unpacked(path.read_bytes(), path, weights)
     kind = getattr(import_module(engine.module), engine.session)
     session: Session = kind(model, path, threads=threads)
     return session
+
+
+def _unpacked(model: bytes, path: Path, weights: str) -> bytes:
+    """Rewrite a model; what that needs is imported here, as most answers do without it."""
+    from bert_mobile.runtime.unpacking import unpacked
+
+    return unpacked(model, path, weights)
 
 
 def _first_line(error: BaseException) -> str:
