@@ -110,10 +110,7 @@ class Worker:
 
     def _train(self, planned: Planned, run: Run) -> Entry:
         """Fine-tune; return what is known of the run. Raises `OutOfTime`."""
-        minutes = None if self.ends is None else (self.ends - time.monotonic()) / 60
-        if minutes is not None and minutes <= 0:
-            raise OutOfTime
-        row = planned.task
+        sitting, row = self._sitting(), planned.task
         model, started_from = self._start(run)
         settings = self.settings.finetuning(row, run.learning_rate, run.seed, model)
         common = {
@@ -134,7 +131,7 @@ class Worker:
                 settings,
                 folder,
                 resume=True,
-                sitting=Sitting(minutes=minutes),
+                sitting=sitting,
                 prepared=self._prepared(planned, settings),
             )
         except DivergedError as error:
@@ -158,6 +155,13 @@ class Worker:
             **{name: facts[name] for name in ("train_sha256", "dev_sha256")},
             "followers": {},
         }
+
+    def _sitting(self) -> Sitting:
+        """Return what is left of this sitting. Raises `OutOfTime` where nothing is."""
+        minutes = None if self.ends is None else (self.ends - time.monotonic()) / 60
+        if minutes is not None and minutes <= 0:
+            raise OutOfTime
+        return Sitting(minutes=minutes)
 
     def _prepared(self, planned: Planned, settings: FinetuneSettings) -> Prepared:
         """Return the data of a task, read and encoded once for all its runs from one model."""
@@ -240,17 +244,14 @@ class Worker:
 
     def _learned(self, planned: Planned, run: Run) -> Path:
         """Let a run learn to answer with rounded weights; return the folder. Raises `OutOfTime`."""
-        minutes = None if self.ends is None else (self.ends - time.monotonic()) / 60
-        if minutes is not None and minutes <= 0:
-            raise OutOfTime
-        folder = self.out / run.place
+        sitting, folder = self._sitting(), self.out / run.place
         settings = self.settings.rounding(planned.task, run.seed, str(folder))
         beside = learned_place(folder)
         report = finetune(
             settings,
             beside,
             resume=True,
-            sitting=Sitting(minutes=minutes),
+            sitting=sitting,
             prepared=self._prepared(planned, settings),
         )
         if not report.complete:
