@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from bert_mobile import __version__
 from bert_mobile.corpus import duplicates, plan, prepare, sentences, shards
 from bert_mobile.corpus.libraries import library, shaping_versions
-from bert_mobile.corpus.memory import own_peak_megabytes
 from bert_mobile.corpus.pieces import NO_PIECES, NO_SENTENCES, Encoded, Encoder
 from bert_mobile.corpus.pipeline import Pipeline
 from bert_mobile.corpus.records import LONGEST_RECORD, Piece, Reading, read_records
@@ -40,6 +39,7 @@ from bert_mobile.files import (
     write_json,
 )
 from bert_mobile.files import sha256 as hash_of
+from bert_mobile.machine import own_peak_megabytes
 from bert_mobile.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:

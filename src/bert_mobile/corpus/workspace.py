@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bert_mobile.corpus.memory import own_peak_megabytes
 from bert_mobile.corpus.pieces import Encoded
 from bert_mobile.corpus.records import Piece
 from bert_mobile.corpus.sources import SourceFile
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.files import begin_part, part_of, read_json, write_json
+from bert_mobile.machine import own_peak_megabytes
 
 
 @dataclass

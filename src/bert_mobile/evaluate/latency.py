@@ -5,19 +5,17 @@ not timed. Sessions that are compared take turns, so that whatever else the mach
 all of them.
 """
 
-import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.interface import HIDDEN
 from bert_mobile.runtime.batches import Batch
-from bert_mobile.runtime.sessions import Session
+from bert_mobile.runtime.sessions import FloatArray, Session
 
 SHAPES = ((1, 16), (1, 64), (1, 128))
 """Sequences and tokens of a batch."""
@@ -45,7 +43,7 @@ def latencies(
     *,
     seconds: float = SECONDS,
 ) -> dict[str, list[Latency]]:
-    """Time sessions of one network in turns, each asked for the last hidden states if it has them.
+    """Time sessions of one network in turns, each asked as in `answered`.
 
     Shapes of more tokens than the network has positions are left out.
     """
@@ -74,12 +72,9 @@ def random_batch(config: BertConfig, sequences: int, tokens: int) -> Batch:
     return Batch(ids, np.ones_like(ids), np.zeros_like(ids))
 
 
-def processor() -> str:
-    """Return the name of this machine's processor, as well as the system tells it."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+def answered(session: Session, batch: Batch) -> FloatArray:
+    """Return what a session is timed by: the last hidden states, if it has them."""
+    return session.run(HIDDEN if HIDDEN in session.outputs else min(session.outputs), batch)
 
 
 def _goes_on(taken: Sequence[float], seconds: float) -> bool:
@@ -89,7 +84,6 @@ def _goes_on(taken: Sequence[float], seconds: float) -> bool:
 
 
 def _call(session: Session, batch: Batch) -> float:
-    output = HIDDEN if HIDDEN in session.outputs else min(session.outputs)
     began = time.perf_counter()
-    session.run(output, batch)
+    answered(session, batch)
     return time.perf_counter() - began

@@ -18,7 +18,7 @@ from bert_mobile.checkpoint import WEIGHTS, read_weights
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
 from bert_mobile.evaluate.asked import open_subject
 from bert_mobile.evaluate.figures import Question, figures_of
-from bert_mobile.evaluate.latency import Latency, latencies, processor
+from bert_mobile.evaluate.latency import Latency, latencies
 from bert_mobile.evaluate.peers import PEERS, Peer, write_peer
 from bert_mobile.files import (
     atomic_file,
@@ -29,6 +29,7 @@ from bert_mobile.files import (
     sha256,
     write_json,
 )
+from bert_mobile.machine import processor
 from bert_mobile.model.config import BertConfig
 from bert_mobile.progress import progress
 from bert_mobile.quantize import quantize

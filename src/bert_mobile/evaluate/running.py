@@ -17,12 +17,11 @@ import numpy as np
 import onnxruntime
 
 from bert_mobile import __version__
-from bert_mobile.corpus.memory import own_peak_megabytes
 from bert_mobile.evaluate.asked import open_subject
 from bert_mobile.evaluate.latency import SECONDS as SECONDS_OF_A_SHAPE
-from bert_mobile.evaluate.latency import SHAPES, Latency, latencies, processor, random_batch
+from bert_mobile.evaluate.latency import SHAPES, Latency, answered, latencies, random_batch
 from bert_mobile.hub import find_model, resolve
-from bert_mobile.quantize.interface import HIDDEN
+from bert_mobile.machine import own_peak_megabytes, processor
 from bert_mobile.runtime.forms import FORMS, PACKED, check_form
 from bert_mobile.runtime.sessions import Session
 
@@ -104,7 +103,7 @@ def bench_run(
     config = subjects[forms[0]].config
     times = latencies(sessions, config, (*SHAPES, BATCH), seconds=seconds)
     outputs = [
-        _asked(session, random_batch(config, 1, config.max_position_embeddings // 2))
+        answered(session, random_batch(config, 1, config.max_position_embeddings // 2))
         for session in sessions.values()
     ]
     return RunReport(
@@ -135,7 +134,7 @@ def _load(model: str, form: str, threads: int | None) -> _Load:
     subject = open_subject(model, threads=threads, weights=form)
     ready = time.perf_counter()
     tokens = min(_FIRST, subject.config.max_position_embeddings)
-    _asked(subject.session, random_batch(subject.config, 1, tokens))
+    answered(subject.session, random_batch(subject.config, 1, tokens))
     done = time.perf_counter()
     return _Load(ready - began, done - ready, own_peak_megabytes(), _held_megabytes())
 
@@ -145,10 +144,6 @@ def _held_megabytes() -> float | None:
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="utf-8").splitlines() if status.is_file() else []
     return next((int(x.split()[1]) * 1024 / 1e6 for x in lines if x.startswith("VmRSS")), None)
-
-
-def _asked(session: Session, batch: Any) -> Any:
-    return session.run(HIDDEN if HIDDEN in session.outputs else min(session.outputs), batch)
 
 
 def _difference(output: Any, first: Any) -> float:

@@ -8,12 +8,10 @@ for.
 
 import ctypes
 import os
-import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +19,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bert_mobile.errors import RunError
+from bert_mobile.machine import processor
 
 # M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3)
 _GLIBC_PARAMETERS = ((-4, 0), (-1, 2**31 - 1), (-2, 2**26))
@@ -135,13 +134,7 @@ def hardware(device: torch.device) -> str:
     """Return the name of the GPU, or of the processor and how many threads use it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    return f"{name}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def _multiplies_bf16(device: torch.device) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bert_mobile.errors import BertMobileError
 from bert_mobile.files import write_json
+from bert_mobile.machine import own_peak_megabytes
 
 
 def measure(folder: Path, probes: Path, question: list[str]) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def measure(folder: Path, probes: Path, question: list[str]) -> dict[str, Any]:
     from bert_mobile.export.proof.probes import compare, takes_pairs
 
     timed = latencies({"": model.session}, model.config)[""]
-    memory = _peak_megabytes()
+    memory = own_peak_megabytes() or None
     found = compare(model.session, model.config, probes)
     facts = {
         "load_seconds": loaded,
@@ -45,16 +46,6 @@ def _figures(folder: Path, question: list[str]) -> dict[str, Any]:
     place = Path(data) if data and Path(data).exists() else data or None
     [found] = figures_of([folder], Question(task, place, pairs=int(pairs)))
     return {"figures": asdict(found)}
-
-
-def _peak_megabytes() -> float | None:
-    """Return the most memory that this process has held, in 10**6 bytes; None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    kilobyte = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e6
 
 
 def main() -> None:
