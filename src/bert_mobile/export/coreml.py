@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_mobile.errors import MissingExtraError
+from bert_mobile.export.rounding import rounded_plainly
 from bert_mobile.export.source import Source
 from bert_mobile.export.target import FLOAT32, INT4, INT8, MIX, RE_ROUNDED
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, BertConfig
@@ -37,10 +38,10 @@ from bert_mobile.quantize.interface import (
 )
 from bert_mobile.quantize.pack import (
     FloatArray,
-    Layout,
     PackedMatrix,
     PackedRows,
-    pack_matrix,
+    float_weight,
+    named_parts,
     unpack_codes,
     unpack_zeros,
 )
@@ -60,7 +61,6 @@ UNPROVEN = "unproven: only macOS and iOS run Core ML; the file was checked by st
 """What provenance says of every file."""
 
 _LAYOUTS = {INT8: (8, (128, 64, 32, 16)), INT4: (4, (32, 16))}  # bits; blocks, the first that fits
-_FEWEST_ROWS = 33  # a matrix of fewer stays float
 _MASKED = -10_000  # added to the scores of padding; within float16, and e^-10000 is 0
 _SMALLEST = 2.0**-24  # above 0 in float16: a smaller epsilon would be none
 
@@ -71,7 +71,7 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     """Write `coreml/model.mlpackage`, a folder, into `folder`; see `Target.write`."""
     weights: Weights = {**source.weights, **(source.packed if width == MIX else {})}
     if width in _LAYOUTS:
-        weights = {name: _rounded(weight, width) for name, weight in source.weights.items()}
+        weights = rounded_plainly(source.weights, *_LAYOUTS[width])
     kind = np.float32 if width == FLOAT32 else np.float16
     program = build_program(source.config, weights, kind)
     with redirect_stderr(StringIO()):  # where it draws bars, terminal or not
@@ -110,15 +110,6 @@ def _inputs(config: BertConfig) -> list[Any]:
     ]
 
 
-def _rounded(weight: FloatArray, width: str) -> FloatArray | PackedMatrix:
-    """Round a matrix to nearest, in blocks."""
-    bits, blocks = _LAYOUTS[width]
-    if weight.ndim != 2 or len(weight) < _FEWEST_ROWS:
-        return weight
-    block = next((size for size in blocks if weight.shape[1] % size == 0), None)
-    return weight if block is None else pack_matrix(weight, Layout(bits, block))
-
-
 class _Graph:
     """Operators and the weights they read. Methods return what they compute."""
 
@@ -151,7 +142,7 @@ class _Graph:
     def _linear(self, x: Any, weight: str, bias: str) -> Any:
         """The product x · Wᵀ + b: (…, in) to (…, out); each part of the rows on its own."""
         found, start = [], 0
-        for name, part in self._parts(weight):
+        for name, part in named_parts(self._weights, weight):
             some = self._float(bias)[start : start + part.shape[0]]
             found.append(Builder.linear(x=x, weight=self._once(name, part), bias=some))
             start += part.shape[0]
@@ -162,7 +153,7 @@ class _Graph:
 
         Each part of the rows is read at the nearest row it has; that which is meant is kept.
         """
-        parts, found, start = self._parts(table), None, 0
+        parts, found, start = named_parts(self._weights, table), None, 0
         for name, part in parts:
             own = indices
             if len(parts) > 1:
@@ -183,17 +174,7 @@ class _Graph:
 
     def _float(self, name: str) -> NDArray[Any]:
         """Return a weight that is never packed: a bias, a LayerNorm, a tiny matrix."""
-        weight = self._weights[name]
-        if isinstance(weight, PackedMatrix | PackedRows):
-            raise TypeError(f"{name} is packed; only what is looked up or multiplied may be")
-        return weight.astype(self._kind)
-
-    def _parts(self, name: str) -> list[tuple[str, FloatArray | PackedMatrix]]:
-        """Return a matrix as the parts that are stored, each with a name of its own."""
-        weight = self._weights[name]
-        if isinstance(weight, PackedRows):
-            return [(f"{name}.{number}", part) for number, part in enumerate(weight.parts)]
-        return [(name, weight)]
+        return float_weight(self._weights, name).astype(self._kind)
 
     def _once(self, name: str, weight: FloatArray | PackedMatrix) -> Any:
         """Return a matrix, stored once for all its uses."""

@@ -35,6 +35,7 @@ from bert_mobile.quantize.pack import (
     HalfArray,
     PackedMatrix,
     PackedRows,
+    parts_of,
     unpack_codes,
     unpack_matrix,
     unpack_zeros,
@@ -142,11 +143,6 @@ def encoded(weight: FloatArray | PackedMatrix | PackedRows, name: str, width: st
         return np.concatenate([_carried(part, kind) for part in parts]), kind
     kind = Kind.F32 if weight.ndim == 1 or name == _TYPES or width == MIX else _KINDS[width]
     return quants.quantize(np.ascontiguousarray(weight), kind), kind
-
-
-def parts_of(matrix: PackedMatrix | PackedRows) -> Sequence[PackedMatrix]:
-    """Return the parts of a matrix, each of one layout."""
-    return matrix.parts if isinstance(matrix, PackedRows) else (matrix,)
 
 
 def kind_of(parts: Sequence[PackedMatrix]) -> Kind:

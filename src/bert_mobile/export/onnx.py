@@ -12,19 +12,19 @@ are those of `quantize.graph`, float32 and int64 at every width.
 Dimensions: R rows, H hidden, V vocabulary, N outputs, K inputs of a linear layer.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bert_mobile.errors import InputError, MissingExtraError
+from bert_mobile.export.rounding import is_rounded, rounded_plainly
 from bert_mobile.export.source import Source
 from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX, RE_ROUNDED
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.graph import Graph, Weights, build_graph
 from bert_mobile.quantize.interface import WORDS
-from bert_mobile.quantize.pack import FloatArray, Layout, PackedMatrix, PackedRows, pack_matrix
+from bert_mobile.quantize.pack import FloatArray, PackedMatrix, PackedRows
 
 try:
     from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -32,7 +32,6 @@ except ImportError:
     raise MissingExtraError("onnx", "export") from None
 
 _LARGEST_INT8 = np.float32(127)
-_FEWEST_ROWS = 33  # a head of fewer outputs, or the two rows of segments, stays float32
 _FOUR_BITS = (32, 16)  # blocks, the first that divides a row
 _LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
@@ -53,7 +52,7 @@ def write_graph(source: Source, width: str, path: Path, operators: type[Graph]) 
     else:
         weights: Weights = source.weights
         weights = {**weights, **source.packed} if width == MIX else weights
-        weights = _four_bits(source.weights) if width == INT4 else weights
+        weights = rounded_plainly(source.weights, 4, _FOUR_BITS) if width == INT4 else weights
         model = build_graph(source.config, weights, operators=operators)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())
@@ -78,7 +77,7 @@ class Int8Graph(Graph):
     def linear(self, x: str, weight: str, bias: str) -> str:
         """Add the product x · Wᵀ + b: (R, K) to (R, N)."""
         matrix = self.weights[weight]
-        if isinstance(matrix, PackedMatrix | PackedRows) or len(matrix) < _FEWEST_ROWS:
+        if isinstance(matrix, PackedMatrix | PackedRows) or not is_rounded(matrix):
             return super().linear(x, weight, bias)
         whole, scales = _rounded(matrix)  # N K, N
         if weight == WORDS:
@@ -96,7 +95,7 @@ class Int8Graph(Graph):
     def lookup(self, table: str, indices: str) -> str:
         """Rows of a table: indices of any shape (…) to (…, H)."""
         matrix = self.weights[table]
-        if isinstance(matrix, PackedMatrix | PackedRows) or len(matrix) < _FEWEST_ROWS:
+        if isinstance(matrix, PackedMatrix | PackedRows) or not is_rounded(matrix):
             return super().lookup(table, indices)
         codes, scales = _rounded(matrix)  # V H, V
         rows = self.add("Gather", self.constant(f"{table}.codes", codes), indices)
@@ -118,18 +117,6 @@ def _rounded(matrix: FloatArray) -> tuple[NDArray[np.int8], FloatArray]:
     largest = np.abs(matrix).max(axis=1)
     scales = np.where(largest > 0, largest / _LARGEST_INT8, 1).astype(np.float32)
     return np.rint(matrix / scales[:, None]).astype(np.int8), scales
-
-
-def _four_bits(weights: Mapping[str, FloatArray]) -> Weights:
-    """Round every large matrix to 4 bits, in blocks of neighbouring weights."""
-    return {name: _packed(weight) for name, weight in weights.items()}
-
-
-def _packed(weight: FloatArray) -> FloatArray | PackedMatrix:
-    if weight.ndim != 2 or len(weight) < _FEWEST_ROWS:
-        return weight
-    block = next((size for size in _FOUR_BITS if weight.shape[1] % size == 0), None)
-    return weight if block is None else pack_matrix(weight, Layout(4, block))
 
 
 def _stored_in_half(model: ModelProto) -> ModelProto:

@@ -44,6 +44,8 @@ from bert_mobile.quantize.pack import (
     FloatArray,
     PackedMatrix,
     PackedRows,
+    float_weight,
+    named_parts,
     pack_codes,
     unpack_zeros,
 )
@@ -111,10 +113,7 @@ class _Graph:
 
     def float_weight(self, name: str) -> Any:
         """Return a weight that is never packed: a bias, a LayerNorm, a tiny matrix."""
-        weight = self._weights[name]
-        if isinstance(weight, PackedMatrix | PackedRows):
-            raise TypeError(f"{name} is packed; only what is looked up or multiplied may be")
-        return self._once(name, weight)
+        return self._once(name, float_weight(self._weights, name))
 
     def dense(self, x: Any, prefix: str) -> Any:
         """The linear layer of that name: (…, in) to (…, out)."""
@@ -124,7 +123,7 @@ class _Graph:
         """The product x · Wᵀ + b: (…, in) to (…, out); each part of the rows on its own."""
         products = [
             ops.matmul(x, self._once(name, part), transpose_a=False, transpose_b=True)
-            for name, part in self._parts(weight)
+            for name, part in named_parts(self._weights, weight)
         ]
         whole = products[0] if len(products) == 1 else ops.concat(products, axis=-1)
         return ops.add(whole, self.float_weight(bias))
@@ -134,9 +133,9 @@ class _Graph:
 
         Each part of the rows is read at the nearest row it has; that which is meant is kept.
         """
-        found, start = None, 0
-        for name, part in self._parts(table):
-            own = indices if len(self._parts(table)) == 1 else _clipped(indices, start, part)
+        parts, found, start = named_parts(self._weights, table), None, 0
+        for name, part in parts:
+            own = indices if len(parts) == 1 else _clipped(indices, start, part)
             rows = ops.gather(self._once(name, part), own, _whole(0))  # … H
             if found is not None:
                 is_later = ops.unsqueeze(ops.greater_equal(indices, _whole(start)), _whole(-1))
@@ -150,13 +149,6 @@ class _Graph:
         normal = ops.mvn(x, _whole([-1]), True, epsilon, "inside_sqrt")  # noqa: FBT003
         scaled = ops.multiply(normal, self.float_weight(f"{prefix}.weight"))
         return ops.add(scaled, self.float_weight(f"{prefix}.bias"))
-
-    def _parts(self, name: str) -> list[tuple[str, FloatArray | PackedMatrix]]:
-        """Return a matrix as the parts that are stored, each with a name of its own."""
-        weight = self._weights[name]
-        if isinstance(weight, PackedRows):
-            return [(f"{name}.{number}", part) for number, part in enumerate(weight.parts)]
-        return [(name, weight)]
 
     def _once(self, name: str, weight: FloatArray | PackedMatrix) -> Any:
         """Return a weight's node, the same for every use."""

@@ -43,7 +43,7 @@ from bert_mobile.quantize.interface import (
     START_LOGITS,
     WORDS,
 )
-from bert_mobile.quantize.pack import FloatArray, PackedMatrix, PackedRows
+from bert_mobile.quantize.pack import FloatArray, PackedMatrix, PackedRows, float_weight
 
 try:
     from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -125,12 +125,7 @@ class Graph:
 
     def float_weight(self, name: str) -> str:
         """Store a weight that is never packed: a bias, a LayerNorm, a tiny matrix."""
-        weight = self.weights[name]
-        if isinstance(weight, PackedMatrix | PackedRows):
-            raise TypeError(
-                f"{name} is packed, but only matrices that are looked up or multiplied may be"
-            )
-        return self.constant(name, weight)
+        return self.constant(name, float_weight(self.weights, name))
 
     def linear(self, x: str, weight: str, bias: str) -> str:
         """Add the product x · Wᵀ + b: (R, in) to (R, out)."""

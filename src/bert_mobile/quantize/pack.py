@@ -15,7 +15,7 @@ Zero points at 4 bits and block 32 cost 3 % more bytes and took 5 % (normal weig
 smaller anyway, so that symmetric is the rule there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -147,6 +147,33 @@ def assemble(codes: ByteArray, scales: HalfArray, zeros: ByteArray, layout: Layo
     """Pack codes (R, C) with scales and zero points (R, C/block) that were found for them."""
     zero_points = None if layout.symmetric else pack_codes(zeros, layout.bits)
     return PackedMatrix(pack_codes(codes, layout.bits), scales, zero_points, layout)
+
+
+Packed = PackedMatrix | PackedRows
+"""A packed matrix, whole or in parts."""
+
+
+def parts_of(matrix: Packed) -> tuple[PackedMatrix, ...]:
+    """Return the parts of a matrix, each of one layout: itself, where it is not cut."""
+    return matrix.parts if isinstance(matrix, PackedRows) else (matrix,)
+
+
+def named_parts(
+    weights: Mapping[str, FloatArray | Packed], name: str
+) -> list[tuple[str, FloatArray | PackedMatrix]]:
+    """Return a weight as the parts that a file stores, each with a name of its own."""
+    weight = weights[name]
+    if isinstance(weight, PackedRows):
+        return [(f"{name}.{number}", part) for number, part in enumerate(weight.parts)]
+    return [(name, weight)]
+
+
+def float_weight(weights: Mapping[str, FloatArray | Packed], name: str) -> FloatArray:
+    """Return a weight that is never packed: a bias, a LayerNorm, a tiny matrix."""
+    weight = weights[name]
+    if isinstance(weight, PackedMatrix | PackedRows):
+        raise TypeError(f"{name} is packed, but only what is looked up or multiplied may be")
+    return weight
 
 
 def join_rows(parts: Sequence[PackedMatrix]) -> PackedMatrix | PackedRows:

@@ -26,8 +26,10 @@ from bert_mobile.model.heads import BertForPretraining, BertForTask
 from bert_mobile.model.names import from_huggingface, to_huggingface
 from bert_mobile.quantize.pack import (
     FloatArray,
+    Packed,
     PackedMatrix,
     PackedRows,
+    parts_of,
     unpack_matrix,
     unpack_zeros,
 )
@@ -38,8 +40,6 @@ _INSIDE = 0.49
 
 _CHUNK = 1 << 18
 """Weights that a processor rounds at a time, all steps of it in its cache."""
-
-Packed = PackedMatrix | PackedRows
 
 
 class _Nearest(torch.autograd.Function):
@@ -101,7 +101,7 @@ class _Grids(nn.Module):
 
     def __init__(self, packed: Packed) -> None:
         super().__init__()
-        parts = packed.parts if isinstance(packed, PackedRows) else (packed,)
+        parts = parts_of(packed)
         self._rows = [part.shape[0] for part in parts]
         self._parts = nn.ModuleList(_Grid(part) for part in parts)
 
@@ -159,8 +159,9 @@ def starting_weights(
         if not isinstance(weight, PackedMatrix | PackedRows):
             found[name] = np.array(weight)  # theirs is read-only
             continue
-        parts = weight.parts if isinstance(weight, PackedRows) else (weight,)
-        steps = [np.repeat(np.abs(part.scales), part.layout.block, axis=1) for part in parts]
+        steps = [
+            np.repeat(np.abs(part.scales), part.layout.block, axis=1) for part in parts_of(weight)
+        ]
         room = _INSIDE * np.concatenate(steps).astype(np.float32)
         rounded = unpack_matrix(weight)
         found[name] = rounded + np.clip(parent[name] - rounded, -room, room)

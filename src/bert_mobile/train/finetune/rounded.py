@@ -54,20 +54,23 @@ def has_layout(out: Path) -> bool:
     return _layout(out).is_dir()
 
 
-def rounded_network(prepared: Prepared, out: Path) -> tuple[BertForTask, RoundedNetwork]:
-    """Return the network that is trained, and the same as it answers with rounded weights."""
-    packed = read_packed(_layout(out))
-    model = BertForTask(prepared.config)
-    weights = starting_weights(packed, _parent(prepared))
-    model.from_huggingface(_standardised(weights, prepared))
-    return model, RoundedNetwork(model, packed)
+def rounded_networks(
+    prepared: Prepared, out: Path
+) -> tuple[BertForTask, RoundedNetwork, BertForTask]:
+    """Return three networks.
 
-
-def parent_network(prepared: Prepared) -> BertForTask:
-    """Return the float model as it was, which learns nothing."""
-    model = BertForTask(prepared.config)
-    model.from_huggingface(_standardised(_parent(prepared), prepared))
-    return model.eval().requires_grad_(requires_grad=False)
+    The one that is trained; the same as it answers with rounded weights; and the float model as it
+    was, which learns nothing.
+    """
+    packed, exact = read_packed(_layout(out)), _parent(prepared)
+    model, parent = BertForTask(prepared.config), BertForTask(prepared.config)
+    model.from_huggingface(_standardised(starting_weights(packed, exact), prepared))
+    parent.from_huggingface(_standardised(exact, prepared))
+    return (
+        model,
+        RoundedNetwork(model, packed),
+        parent.eval().requires_grad_(requires_grad=False),
+    )
 
 
 def write_quantized(

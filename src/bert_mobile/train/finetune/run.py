@@ -44,7 +44,7 @@ from bert_mobile.train.finetune.objective import (
     span_teaching,
 )
 from bert_mobile.train.finetune.prepared import Prepared
-from bert_mobile.train.finetune.rounded import parent_network, rounded_network
+from bert_mobile.train.finetune.rounded import rounded_networks
 from bert_mobile.train.finetune.session import TorchSession
 from bert_mobile.train.finetune.settings import Course, FinetuneSettings
 from bert_mobile.train.finetune.start import fresh_model
@@ -104,10 +104,10 @@ class Finetuning:
         self.settings, self.prepared, self.out = settings, prepared, out
         self.world, self.sitting = world, sitting
         torch.manual_seed(settings.seed)
-        self.model, self.network = self._networks()
+        self.model, self.network, parent = self._networks()
         self.parameters = list(self.model.parameters())
         self.scale = prepared.scale
-        objective = self._objective()
+        objective = self._objective(parent)
         self.figures: Sequence[str] = objective.figures
         self.objective: nn.Module = world.share(objective)
         order = Order(prepared.train.sequences.lengths, settings.batch_size, settings.seed)
@@ -235,24 +235,26 @@ class Finetuning:
         if self.best.weights is not None:
             checkpoint.write_tensors(folder / BEST_WEIGHTS, self.best.weights)
 
-    def _networks(self) -> tuple[BertForTask, BertForTask | RoundedNetwork]:
-        """Return the network that is trained, and what answers: the same, or rounded."""
+    def _networks(
+        self,
+    ) -> tuple[BertForTask, BertForTask | RoundedNetwork, BertForTask | None]:
+        """Return the network that is trained, what answers (the same, or rounded), its parent."""
         device = self.world.device
         if not self.settings.qat:
             model = fresh_model(self.prepared.start, self.prepared.config).to(device)
-            return model, model
-        model, network = rounded_network(self.prepared, self.out)
-        return model.to(device), network.to(device)
+            return model, model, None
+        model, network, parent = rounded_networks(self.prepared, self.out)
+        return model.to(device), network.to(device), parent.to(device)
 
-    def _objective(self) -> Objective:
+    def _objective(self, parent: BertForTask | None) -> Objective:
         settings, teacher = self.settings, self.prepared.teacher
-        if settings.qat:
+        if parent is not None:
             return Objective(
                 self.network,
                 self._losses(),
                 teaching=self._teaching(),
                 teacher_weight=settings.teacher_weight,
-                parent=parent_network(self.prepared).to(self.world.device),
+                parent=parent,
             )
         if teacher is None:
             return Objective(self.network, self._losses())
