@@ -14,14 +14,20 @@ from typing import Any
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.hub import resolve
 from bert_mobile.judging.data import Reading, read_examples
+from bert_mobile.judging.heads import HEADS, gives_number, has_head_for
 from bert_mobile.judging.judge import Judge
-from bert_mobile.labelled import Example, LabelledText, Question, TaggedSentence, open_labelled
+from bert_mobile.labelled import (
+    CLASS_KINDS,
+    Example,
+    LabelledText,
+    Question,
+    TaggedSentence,
+    open_labelled,
+)
 from bert_mobile.labelled.labels import labels_of, sorted_names
 from bert_mobile.model.config import (
-    ANSWERS,
     MULTI_LABEL,
     PRETRAINING,
-    REGRESSION,
     SEQUENCES,
     TOKENS,
     BertConfig,
@@ -36,17 +42,6 @@ from bert_mobile.tasks.predictions import as_labels_of
 from bert_mobile.tasks.reading import read_task
 from bert_mobile.tasks.reports import Judged
 from bert_mobile.tasks.task import Task
-
-HEADS = {
-    "classify": SEQUENCES,
-    "pairs": SEQUENCES,
-    "regress": SEQUENCES,
-    "tag": TOKENS,
-    "answer": ANSWERS,
-}
-"""The head that answers each kind of question."""
-
-LABELLED_KINDS = ("classify", "pairs", "tag")
 
 _NAMELESS = re.compile(r"LABEL_\d+")
 
@@ -167,7 +162,7 @@ def kind_of(config: BertConfig, texts: int = 0, trained_as: str | None = None) -
         )
     if config.architecture != SEQUENCES:
         return "tag" if config.architecture == TOKENS else "answer"
-    if config.problem_type == REGRESSION or len(config.labels) == 1:
+    if gives_number(config):
         return "regress"
     if trained_as in ("classify", "pairs"):
         return trained_as
@@ -224,13 +219,10 @@ class _Followed:
 def refuse_other_head(subject: Subject, asked: Asked) -> None:
     """Raise `ArtifactError` where a model cannot answer questions of that kind."""
     config, wanted = subject.config, HEADS[asked.kind]
-    is_number = config.problem_type == REGRESSION or len(config.labels) == 1
-    if config.architecture == wanted and (
-        wanted != SEQUENCES or is_number == (asked.kind == "regress")
-    ):
+    if has_head_for(config, asked.kind):
         return
     found = "without a head for a task" if config.architecture == PRETRAINING else (
-        f"a {config.architecture}" + (" of a number" if is_number else "")
+        f"a {config.architecture}" + (" of a number" if gives_number(config) else "")
     )  # fmt: skip
     raise ArtifactError(
         f"{subject.name} is {found}, expected a {wanted} for {asked.name} ({asked.kind})",
@@ -243,7 +235,7 @@ def _names(config: BertConfig, asked: Asked) -> tuple[str, ...]:
 
     A label that the data has and the model has not is counted wrong rather than refused.
     """
-    if asked.kind not in LABELLED_KINDS:
+    if asked.kind not in CLASS_KINDS:
         return ()
     if asked.kind != "tag" and asked.task is not None and asked.task.labels:
         return asked.task.labels

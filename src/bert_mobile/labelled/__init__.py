@@ -19,6 +19,7 @@ Hub (`bert_mobile.labelled.hub`).
 
 from bert_mobile.labelled.columns import Columns
 from bert_mobile.labelled.examples import (
+    CLASS_KINDS,
     KINDS,
     AnswerSpan,
     Example,
@@ -35,6 +36,7 @@ from bert_mobile.labelled.labels import (
 from bert_mobile.labelled.opening import open_labelled
 
 __all__ = [
+    "CLASS_KINDS",
     "KINDS",
     "AnswerSpan",
     "Columns",

@@ -54,3 +54,6 @@ Example = LabelledText | TaggedSentence | Question
 
 KINDS = ("classify", "pairs", "regress", "tag", "answer")
 """What can be learned: the sub-commands of `finetune`."""
+
+CLASS_KINDS = ("classify", "pairs", "tag")
+"""Kinds whose answers are labels."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from bert_mobile.corpus.streams import COMPRESSIONS, open_stream
 from bert_mobile.errors import InputError
 from bert_mobile.labelled import (
+    CLASS_KINDS,
     Example,
     LabelledFile,
     LabelledText,
@@ -184,7 +185,7 @@ def labels_of(task: Task, data: str | Path) -> tuple[str, ...]:
         examples = read_task(task, data, split)
         if examples.is_labelled:
             found.update(label_names(examples))
-    if not found and task.kind in ("classify", "pairs", "tag"):
+    if not found and task.kind in CLASS_KINDS:
         read_task(task, data, "train")  # says what is missing
         raise InputError(f"{data} has no labels of {task.name}", hint=f"see {task.source}")
     return tuple(sorted(found))

@@ -19,7 +19,7 @@ import numpy as np
 
 from bert_mobile.corpus.libraries import library
 from bert_mobile.files import atomic_file, write_json
-from bert_mobile.labelled import Example
+from bert_mobile.labelled import CLASS_KINDS, Example
 from bert_mobile.tasks.confusion import Confusion, confusion, draw
 from bert_mobile.tasks.metrics import ENTITY_PARTS, refuse_unequal
 from bert_mobile.tasks.mistakes import Wrong, wrong_predictions
@@ -94,7 +94,7 @@ def write_reports(folder: Path, judged: Judged, title: str) -> tuple[Path, ...]:
 
 def class_figures(judged: Judged) -> list[ClassFigures]:
     """Return the figures of each class, in the order of the labels; entities by type."""
-    if judged.kind not in ("classify", "pairs", "tag"):
+    if judged.kind not in CLASS_KINDS:
         return []
     if judged.kind == "tag" and any(label.startswith(ENTITY_PARTS) for label in judged.labels):
         return _entity_figures(judged)
@@ -110,7 +110,7 @@ def class_figures(judged: Judged) -> list[ClassFigures]:
 
 def confusion_of(judged: Judged) -> Confusion | None:
     """Return what is taken for what, by text or by word; None where that has no meaning."""
-    if judged.kind not in ("classify", "pairs", "tag"):
+    if judged.kind not in CLASS_KINDS:
         return None
     truth, predicted = _numbers(judged)
     return None if truth.ndim > 1 else confusion(truth, predicted, judged.labels)

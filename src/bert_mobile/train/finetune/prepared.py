@@ -23,6 +23,7 @@ from bert_mobile.judging.data import (
 from bert_mobile.judging.judge import Judge
 from bert_mobile.judging.sequences import IntArray
 from bert_mobile.labelled import (
+    CLASS_KINDS,
     Example,
     LabelledFile,
     open_labelled,
@@ -42,9 +43,6 @@ from bert_mobile.train.finetune.start import (
     task_config,
 )
 from bert_mobile.train.finetune.teacher import Teacher, read_teacher
-
-CLASSES = ("classify", "pairs", "tag")
-"""Kinds whose answers are labels."""
 
 FINEST = 1e-6
 """Standard deviation, as a part of the largest number, below which float32 shows no difference."""
@@ -133,7 +131,7 @@ def prepare(settings: FinetuneSettings, data: Data | None = None) -> Prepared:
         refuse_unfit_parent(start, settings)
     encoder = TextEncoder(start.folder, start.config, length_limit(start.config, settings))
     found = data or open_data(settings)
-    if settings.qat and settings.kind in CLASSES:
+    if settings.qat and settings.kind in CLASS_KINDS:
         found = replace(found, labels=start.config.labels)  # in the order of its outputs
     told = [each.describe() for each in (found.train, found.dev) if isinstance(each, LabelledFile)]
     split = _read(settings, found, encoder, told)
@@ -220,7 +218,7 @@ def _read(settings: FinetuneSettings, data: Data, encoder: TextEncoder, told: li
 def _reading(
     settings: FinetuneSettings, encoder: TextEncoder, labels: tuple[str, ...] | None, keeps: str
 ) -> Reading:
-    known = labels if settings.kind in CLASSES else ()
+    known = labels if settings.kind in CLASS_KINDS else ()
     return Reading(encoder, known, settings.several, settings.stride, keeps)
 
 
@@ -254,7 +252,7 @@ def _taught(settings: FinetuneSettings, data: Data, encoder: TextEncoder, split:
 
 
 def _check_classes(settings: FinetuneSettings, data: Data, labels: tuple[str, ...]) -> None:
-    if settings.kind not in CLASSES or (settings.several and labels):
+    if settings.kind not in CLASS_KINDS or (settings.several and labels):
         return
     if isinstance(data.train, LabelledFile):
         refuse_one_class(data.train, labels)

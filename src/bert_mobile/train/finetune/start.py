@@ -10,6 +10,7 @@ from bert_mobile.checkpoint import WEIGHTS, ancestry
 from bert_mobile.errors import InputError
 from bert_mobile.files import sha256
 from bert_mobile.hub import find_model, resolve
+from bert_mobile.judging.heads import has_head_for
 from bert_mobile.model.config import (
     ANSWERS,
     MULTI_LABEL,
@@ -70,13 +71,8 @@ def refuse_unfit_parent(start: Start, settings: FinetuneSettings) -> None:
             hint="name the folder that `bert-mobile finetune` wrote",
         )
     config, kind = start.config, settings.kind
-    wanted = {"tag": TOKENS, "answer": ANSWERS}.get(kind, SEQUENCES)
-    fits = config.architecture == wanted
-    if wanted == SEQUENCES:
-        is_number = config.problem_type == REGRESSION or len(config.labels) == 1
-        fits &= is_number == (kind == "regress")
-        fits &= settings.several == (config.problem_type == MULTI_LABEL)
-    if not fits:
+    is_several = config.problem_type == MULTI_LABEL
+    if not has_head_for(config, kind) or settings.several != is_several:
         raise InputError(
             f"{start.folder} is a {config.architecture} that was not made by `finetune {kind}`, "
             "expected a model of this very task",

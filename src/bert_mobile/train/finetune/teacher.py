@@ -24,7 +24,8 @@ from bert_mobile.errors import InputError
 from bert_mobile.files import sha256
 from bert_mobile.hub import resolve
 from bert_mobile.judging.data import Encoded
-from bert_mobile.model.config import SEQUENCES, TOKENS, BertConfig
+from bert_mobile.judging.heads import HEADS
+from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForTask
 from bert_mobile.progress import progress
 from bert_mobile.quantize.interface import LOGITS
@@ -72,7 +73,7 @@ def read_teacher(
     """
     folder = resolve(settings.teacher or "")
     config = BertConfig.read(folder)
-    wanted = TOKENS if settings.kind == "tag" else SEQUENCES
+    wanted = HEADS[settings.kind]
     if config.architecture != wanted:
         raise InputError(
             f"the teacher {folder} is a {config.architecture}, expected a {wanted}",
