@@ -34,7 +34,7 @@ $(DEMO)/.installed: pyproject.toml constraints.txt $(shell find src -type f -not
 $(DEV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install $(PIP_FLAGS) torch==2.13.0
-	$(DEV)/bin/pip install $(PIP_FLAGS) ".[train,export,hub,emissions,peers,dev]"
+	$(DEV)/bin/pip install $(PIP_FLAGS) ".[train,export,litert,hub,emissions,peers,dev]"
 	touch $@
 
 clean:

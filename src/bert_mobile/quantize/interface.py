@@ -22,3 +22,8 @@ FLOAT = "onnx/model.onnx"
 
 HEAD_ROWS = "cls.predictions.rows"
 """In OpenVINO's files: the operator whose result, (B, T, H), the masked-token head reads."""
+
+BUCKET = "tokens_"
+"""In LiteRT's files: the signatures of encoders begin so, their length in tokens behind it."""
+VOCABULARY = "vocabulary"
+"""In LiteRT's files: the signature that scores words for hidden states."""

@@ -35,6 +35,7 @@ ENGINES: tuple[Engine, ...] = (
         "OpenVinoSession",
         beside=("openvino/model.bin",),
     ),
+    Engine("litert/model.tflite", "bert_mobile.runtime.engines.litert", "LiteRtSession"),
     Engine("gguf/model.gguf", "bert_mobile.runtime.engines.gguf", "GgufSession"),
 )
 """The place that is preferred comes first; float checkpoints come after all of them."""
