@@ -8,13 +8,8 @@ PyTorch, JAX and their converters are not needed. A client asks by signature:
     vocabulary                last_hidden_state rows (M, H) → logits (M, V) of masked tokens
 
 A text is padded to the next T; longer buckets share all weights with shorter ones. M may be
-enlarged by resizing that input. Weights as LiteRT's kernels read them, activations rounded to 8
-bits as they come:
-
-    4 bits and 2 bits   INT4 in blocks of 32, 64 or 128 with a float16 scale each, c = q − 8 (q − 2)
-    zero points         are not known to LiteRT: what they shift a product by is s · (8 − z) times
-                        the sum of the block's activations, which is added by two small products
-    8 bits              INT8 with one scale a row: blocks are rounded a second time
+enlarged by resizing that input. Weights are held as `export.symmetric` says; activations are
+rounded to 8 bits as they come.
 
 Dimensions: T tokens, M chosen rows, H hidden, F feed-forward, R rows, C columns, N blocks or heads,
 D head width, V vocabulary, L labels.

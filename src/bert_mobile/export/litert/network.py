@@ -14,15 +14,14 @@ from bert_mobile.export.litert.flatbuffer import File, Subgraph, Tensor
 from bert_mobile.export.litert.weights import (
     Halves,
     Stored,
-    is_carried,
     lookup,
     product,
     reshape,
-    rows_of_bytes,
     stored,
 )
 from bert_mobile.export.rounding import is_rounded, rounded_plainly
 from bert_mobile.export.source import Source
+from bert_mobile.export.symmetric import losses, rows_of_bytes
 from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX, RE_ROUNDED
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, BertConfig
 from bert_mobile.quantize.interface import (
@@ -36,7 +35,7 @@ from bert_mobile.quantize.interface import (
     VOCABULARY,
     WORDS,
 )
-from bert_mobile.quantize.pack import PackedMatrix, float_weight, half_scales, named_parts, parts_of
+from bert_mobile.quantize.pack import PackedMatrix, float_weight, half_scales, named_parts
 
 PLACE = "litert/model.tflite"
 
@@ -80,17 +79,7 @@ def _losses(source: Source, width: str) -> list[str]:
         return [RE_ROUNDED] if source.packed else []
     if width != MIX:
         return []
-    anew = {
-        name: sum(part.shape[0] for part in parts_of(weight) if not is_carried(part))
-        for name, weight in source.packed.items()
-    }
-    if not any(anew.values()):
-        return []
-    count = sum(1 for rows in anew.values() if rows)
-    return [
-        f"re-rounded: {sum(anew.values()):,} rows of {count} matrices, to 8 bits with one scale a "
-        "row, as LiteRT has no blocks of 8 bits and none of 16 weights"
-    ]
+    return losses(source.packed)
 
 
 class _Network:

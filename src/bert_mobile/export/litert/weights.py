@@ -6,45 +6,13 @@ Dimensions: T rows of activations, R rows of a matrix, C columns, N = C/block bl
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bert_mobile.export.litert.flatbuffer import Subgraph, Tensor
-from bert_mobile.quantize.pack import (
-    FloatArray,
-    HalfArray,
-    PackedMatrix,
-    pack_codes,
-    unpack_codes,
-    unpack_matrix,
-    unpack_zeros,
-)
+from bert_mobile.export.symmetric import Nibbles, RowsOfBytes, symmetric
+from bert_mobile.quantize.pack import FloatArray, HalfArray, PackedMatrix, pack_codes
 
 _FOUR_BITS, _NIBBLE = 4, np.uint8(15)
-_ALL, _NONE = np.uint8(255), np.uint8(0)
-_BLOCKS = (32, 64, 128)  # that LiteRT's kernels know
-_LARGEST_INT8 = np.float32(127)
 _KERNEL = {"FULLY_CONNECTED": 12, "EMBEDDING_LOOKUP": 4}  # the first versions that read all this
-
-
-@dataclass(frozen=True)
-class Nibbles:
-    """A matrix (R, C) in 4 bits."""
-
-    codes: NDArray[np.uint8]
-    """(R, C/2), in two's complement."""
-    scales: HalfArray
-    """(R, N)."""
-    block: int
-    shifts: HalfArray | None
-    """(R, N): what is added to all weights of a block; None where nothing is."""
-
-
-@dataclass(frozen=True)
-class RowsOfBytes:
-    """A matrix (R, C) in 8 bits, a scale for each row (R,)."""
-
-    codes: NDArray[np.int8]
-    scales: FloatArray
 
 
 @dataclass(frozen=True)
@@ -57,38 +25,9 @@ class Halves:
 Stored = FloatArray | Halves | Nibbles | RowsOfBytes
 
 
-def is_carried(matrix: PackedMatrix) -> bool:
-    """Tell whether LiteRT holds a matrix as it is, not rounded again."""
-    return matrix.layout.bits <= _FOUR_BITS and matrix.layout.block in _BLOCKS
-
-
 def stored(weight: FloatArray | PackedMatrix) -> Stored:
-    """Return a weight in a form that LiteRT reads, rounded again only where it must be."""
-    if not isinstance(weight, PackedMatrix):
-        return weight
-    if not is_carried(weight):
-        return rows_of_bytes(unpack_matrix(weight))
-    bits, columns = weight.layout.bits, weight.shape[1]
-    middle = np.uint8(1 << (bits - 1))
-    codes = unpack_codes(weight.codes, bits, columns) - middle  # two's complement
-    # Scales must be positive: s·c = |s|·(−c − 1) + |s|, and −c − 1 has the bits of c turned round.
-    scales, is_negative = np.abs(weight.scales), weight.scales < 0
-    codes ^= np.where(np.repeat(is_negative, weight.layout.block, axis=1), _ALL, _NONE)
-    shifts = weight.scales.astype(np.float32) * (middle - unpack_zeros(weight).astype(np.float32))
-    shifts += np.where(is_negative, scales, 0)
-    return Nibbles(
-        pack_codes(codes & _NIBBLE, _FOUR_BITS),
-        scales,
-        weight.layout.block,
-        shifts.astype(np.float16) if shifts.any() else None,
-    )
-
-
-def rows_of_bytes(weight: FloatArray) -> RowsOfBytes:
-    """Round each row of a matrix to 127 steps either side of zero."""
-    scales = np.abs(weight).max(axis=1) / _LARGEST_INT8
-    scales = np.where(scales > 0, scales, np.float32(1))
-    return RowsOfBytes(np.rint(weight / scales[:, None]).astype(np.int8), scales)
+    """Return a weight in a form that LiteRT reads."""
+    return symmetric(weight) if isinstance(weight, PackedMatrix) else weight
 
 
 def product(graph: Subgraph, x: Tensor, weight: Stored, name: str, bias: Tensor | None) -> Tensor:
@@ -97,7 +36,6 @@ def product(graph: Subgraph, x: Tensor, weight: Stored, name: str, bias: Tensor 
     result = _connected(graph, x, matrix(graph, weight, name), bias, _rows(weight))
     if not isinstance(weight, Nibbles) or weight.shifts is None:
         return result
-    # s·(q − z) = s·(q − 8) + s·(8 − z): the second part meets the sum of each block only.
     blocks = weight.scales.shape[1]
     sums = reshape(graph, x, (rows, blocks, weight.block))
     axis = graph.constant("of blocks", np.array([2], np.int32))
@@ -125,7 +63,8 @@ def lookup(graph: Subgraph, indices: Tensor, weight: Stored, name: str) -> Tenso
 def matrix(graph: Subgraph, weight: Stored, name: str) -> Tensor:
     """Return the constant of a weight, without what its zero points shift it by."""
     if isinstance(weight, Nibbles):
-        return graph.blocks_of_nibbles(name, weight.codes, weight.scales, weight.block)
+        packed = pack_codes(weight.codes.view(np.uint8) & _NIBBLE, _FOUR_BITS)
+        return graph.blocks_of_nibbles(name, packed, weight.scales, weight.block)
     if isinstance(weight, RowsOfBytes):
         return graph.rows_of_bytes(name, weight.codes, weight.scales)
     if isinstance(weight, Halves):
