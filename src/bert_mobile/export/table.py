@@ -29,6 +29,7 @@ _BY_TRANSFORMERS_JS = {
 }
 
 _OPENVINO = dict.fromkeys(WIDTHS, "openvino/model.xml")
+_EXECUTORCH = dict.fromkeys((FLOAT32, INT8, INT4, MIX), "executorch/model.pte")
 _LITERT = dict.fromkeys(WIDTHS, "litert/model.tflite")
 _COREML = dict.fromkeys(WIDTHS, "coreml/model.mlpackage")
 _GGUF = dict.fromkeys(WIDTHS, "gguf/model.gguf")
@@ -37,6 +38,7 @@ _ROWS = (
     Target("onnx", _BY_TRANSFORMERS_JS, ("onnx", "safetensors"), "export", _lazily("onnx")),
     Target("web", _BY_TRANSFORMERS_JS, ("onnx", "safetensors"), "export", _lazily("web")),
     Target("openvino", _OPENVINO, ("openvino", "nncf"), "openvino", _lazily("openvino")),
+    Target("executorch", _EXECUTORCH, ("executorch",), "executorch", _lazily("executorch")),
     Target("litert", _LITERT, ("ai_edge_litert",), "litert", _lazily("litert")),
     Target("coreml", _COREML, ("coremltools",), "coreml", _lazily("coreml")),
     Target("gguf", _GGUF, ("gguf",), "gguf", _lazily("gguf"), heads=(PRETRAINING,)),

@@ -36,6 +36,7 @@ ENGINES: tuple[Engine, ...] = (
         beside=("openvino/model.bin",),
     ),
     Engine("litert/model.tflite", "bert_mobile.runtime.engines.litert", "LiteRtSession"),
+    Engine("executorch/model.pte", "bert_mobile.runtime.engines.executorch", "ExecuTorchSession"),
     Engine("gguf/model.gguf", "bert_mobile.runtime.engines.gguf", "GgufSession"),
 )
 """The place that is preferred comes first; float checkpoints come after all of them."""

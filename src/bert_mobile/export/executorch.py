@@ -1,0 +1,272 @@
+"""BERT as a program of ExecuTorch's for XNNPACK: `executorch/model.pte`.
+
+Two methods, of one text at a time and any length:
+
+    forward      input_ids, attention_mask, token_type_ids int64 (1, T) → the outputs of
+                 `plain.output_names`, in that order, but the logits of masked tokens
+    vocabulary   last_hidden_state rows (M, H) → logits (M, V) of masked tokens
+    output_names nothing → the names of the outputs of `forward`, with commas between
+
+Products hold weights as `export.symmetric` says, activations rounded to 8 bits as they come;
+XNNPACK keeps the scales of blocks in bfloat16. Rows of tables are looked up by ExecuTorch's own
+operators, in 2, 4 and 8 bits with zero points, just as they were packed. XNNPACK cannot read those
+tables: words are stored a second time where masked tokens are asked for.
+
+Dimensions: T tokens, M chosen rows, R rows, C columns, N = C/block blocks, H hidden, V vocabulary.
+"""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bert_mobile.errors import MissingExtraError
+from bert_mobile.export.plain import PlainBert, PlainVocabulary, has_vocabulary, output_names
+from bert_mobile.export.rounding import is_rounded, rounded_plainly
+from bert_mobile.export.source import Source
+from bert_mobile.export.symmetric import (
+    Nibbles,
+    RowsOfBytes,
+    losses,
+    rows_of_bytes,
+    symmetric,
+)
+from bert_mobile.export.target import INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.model.names import huggingface_names
+from bert_mobile.quantize.interface import FORWARD, OUTPUT_NAMES, VOCABULARY, WORDS
+from bert_mobile.quantize.pack import (
+    PackedMatrix,
+    PackedRows,
+    parts_of,
+    unpack_codes,
+    unpack_zeros,
+)
+
+try:
+    import executorch.kernels.quantized  # noqa: F401 - registers the look-ups
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+except ImportError:
+    raise MissingExtraError("executorch", "executorch") from None
+
+PLACE = "executorch/model.pte"
+Weight = PackedMatrix | PackedRows | RowsOfBytes
+
+_BLOCKS = (64, 32)  # of int4, the first that divides a row
+_BYTES, _NIBBLE = (-128, 127), (-8, 7)
+_LOOK_UPS = {2: ("embedding_2bit", -2), 4: ("embedding_4bit", -8), 8: ("embedding_byte", -128)}
+_MOST_ROWS = 512  # hidden states whose words are scored at a time
+
+
+def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
+    """Write `executorch/model.pte` into `folder`; see `Target.write`."""
+    path = folder / PLACE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    methods = {FORWARD: _traced_encoder(source, width)}
+    if has_vocabulary(source):
+        methods |= {VOCABULARY: _traced_vocabulary(source, width)}
+    names = ",".join(output_names(source))
+    with path.open("wb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch's own tree specifications
+        to_edge_transform_and_lower(
+            methods, partitioner=[XnnpackPartitioner()], constant_methods={OUTPUT_NAMES: names}
+        ).to_executorch().write_to_file(file)
+    if width == MIX:
+        return tuple(losses(source.packed))
+    return (RE_ROUNDED,) if source.packed and width in (INT8, INT4) else ()
+
+
+def _traced_encoder(source: Source, width: str) -> Any:
+    network = PlainBert(source)
+    _pack(network, source, width)
+    tokens = source.config.max_position_embeddings
+    some = tuple(torch.ones(1, tokens - 1, dtype=torch.long) for _ in range(3))
+    dynamic = {1: torch.export.Dim("tokens", min=1, max=tokens)}
+    return torch.export.export(network, some, dynamic_shapes=(dynamic,) * 3)
+
+
+def _traced_vocabulary(source: Source, width: str) -> Any:
+    network = PlainVocabulary(source)
+    _pack(network, source, width)
+    some = (torch.zeros(3, source.config.hidden_size),)
+    dynamic = ({0: torch.export.Dim("rows", min=1, max=_MOST_ROWS)},)
+    return torch.export.export(network, some, dynamic_shapes=dynamic)
+
+
+def _pack(network: PlainBert | PlainVocabulary, source: Source, width: str) -> None:
+    """Put modules that hold packed weights in place of those with float ones."""
+    packed = _packed(source, width)
+    modules = dict(network.named_modules())
+    names = huggingface_names(source.config.num_hidden_layers, source.config.architecture)
+    for ours, theirs in {**names, "vocabulary.weight": WORDS}.items():
+        place = ours.removesuffix(".weight")
+        if theirs in packed and place in modules:
+            network.set_submodule(place, _holding(packed[theirs], modules[place]))
+
+
+def _packed(source: Source, width: str) -> Mapping[str, Weight]:
+    """Return the matrices that are not stored in float32, at a width."""
+    if width == MIX:
+        return source.packed
+    rounded = {name: weight for name, weight in source.weights.items() if is_rounded(weight)}
+    if width == INT8:
+        return {name: rows_of_bytes(weight) for name, weight in rounded.items()}
+    if width == INT4:
+        plain = rounded_plainly(rounded, 4, _BLOCKS)
+        return {name: w for name, w in plain.items() if isinstance(w, PackedMatrix)}
+    return {}
+
+
+def _holding(weight: Weight, module: nn.Module) -> nn.Module:
+    """Return what does the same as a module of float weights, with these."""
+    if isinstance(module, nn.Embedding):
+        return _Table(weight)
+    if not isinstance(module, nn.Linear):
+        raise TypeError(f"{type(module).__name__} has no packed form")
+    return _Products(weight, module.bias)
+
+
+class _Products(nn.Module):
+    """x · Wᵀ + b: (…, C) to (…, R), each part of the rows on its own."""
+
+    def __init__(self, weight: Weight, bias: Tensor) -> None:
+        super().__init__()
+        forms = [weight] if isinstance(weight, RowsOfBytes) else map(symmetric, parts_of(weight))
+        made: list[nn.Module] = []
+        start = 0
+        for form in forms:
+            own = bias[start : start + len(form.codes)].clone()
+            made.append(_Nibbles(form, own) if isinstance(form, Nibbles) else _Bytes(form, own))
+            start += len(form.codes)
+        self.parts = nn.ModuleList(made)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = [part(x) for part in self.parts]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
+
+
+class _Bytes(nn.Module):
+    """A product with rows of 8 bits."""
+
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor
+    bias: Tensor
+
+    def __init__(self, form: RowsOfBytes, bias: Tensor) -> None:
+        super().__init__()
+        _hold(self, codes=form.codes, scales=form.scales, bias=bias.numpy())
+        _hold(self, zeros=np.zeros(len(form.scales), np.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = torch.ops.quantized_decomposed.dequantize_per_channel(
+            self.codes, self.scales, self.zeros, 0, *_BYTES, torch.int8
+        )
+        return functional.linear(_rounded(x), weight, self.bias)
+
+
+class _Nibbles(nn.Module):
+    """A product with blocks of 4 bits, and with what shifts them."""
+
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor
+    bias: Tensor
+    shifts: Tensor
+
+    def __init__(self, form: Nibbles, bias: Tensor) -> None:
+        super().__init__()
+        self.block, self.is_shifted = form.block, form.shifts is not None
+        _hold(self, codes=form.codes, scales=form.scales.astype(np.float32), bias=bias.numpy())
+        _hold(self, zeros=np.zeros(form.scales.shape, np.int32))
+        if form.shifts is not None:
+            _hold(self, shifts=form.shifts.astype(np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = torch.ops.quantized_decomposed.dequantize_per_channel_group(
+            self.codes, self.scales, self.zeros, *_NIBBLE, torch.int8, self.block, torch.float32
+        )
+        product = functional.linear(_rounded(x), weight, self.bias)
+        if not self.is_shifted:
+            return product
+        sums = x.unflatten(-1, (-1, self.block)).sum(-1)  # … N
+        return product + functional.linear(sums, self.shifts)
+
+
+class _Table(nn.Module):
+    """Rows of a table: indices (…) to (…, C), each part of the rows on its own."""
+
+    def __init__(self, weight: Weight) -> None:
+        super().__init__()
+        parts = [weight] if isinstance(weight, RowsOfBytes) else parts_of(weight)
+        self.parts = nn.ModuleList(_Rows(part) for part in parts)
+        self.counts = [len(part.codes) for part in parts]
+
+    def forward(self, indices: Tensor) -> Tensor:
+        found: Tensor = self.parts[0](indices.clamp(max=self.counts[0] - 1))
+        start = self.counts[0]
+        for part, count in zip(self.parts[1:], self.counts[1:], strict=True):
+            rows = part((indices - start).clamp(0, count - 1))
+            found = torch.where((indices >= start)[..., None], rows, found)
+            start += count
+        return found
+
+
+class _Rows(nn.Module):
+    """Rows of one layout, by the operator of its width."""
+
+    codes: Tensor
+    scales: Tensor
+    zeros: Tensor
+
+    def __init__(self, part: PackedMatrix | RowsOfBytes) -> None:
+        super().__init__()
+        if isinstance(part, RowsOfBytes):
+            self.bits, zeros = 8, np.zeros((len(part.scales), 1), np.float32)
+            _hold(self, codes=part.codes, scales=part.scales[:, None], zeros=zeros)
+            return
+        self.bits = part.layout.bits
+        zeros = unpack_zeros(part).astype(np.float32) - (1 << (self.bits - 1))
+        _hold(self, codes=_stored_codes(part), scales=part.scales, zeros=zeros)
+
+    def forward(self, indices: Tensor) -> Tensor:
+        name, lowest = _LOOK_UPS[self.bits]
+        operator = getattr(torch.ops.quantized_decomposed, name).dtype
+        rows: Tensor = operator(
+            self.codes, self.scales, self.zeros, lowest, -lowest - 1, indices, dtype=torch.float32
+        )
+        return rows
+
+
+def _stored_codes(part: PackedMatrix) -> NDArray[Any]:
+    """Return codes as the look-ups read them: the lower the later in a byte at 4 bits."""
+    bits, columns = part.layout.bits, part.shape[1]
+    if bits == 2:
+        return part.codes
+    codes = unpack_codes(part.codes, bits, columns)
+    if bits == 4:
+        return codes[:, 0::2] << np.uint8(4) | codes[:, 1::2]
+    return (codes ^ np.uint8(0x80)).view(np.int8)  # in two's complement
+
+
+def _rounded(x: Tensor) -> Tensor:
+    """Round activations to 8 bits, each row (…, C) in its own range."""
+    ops = torch.ops.quantized_decomposed
+    scales, zeros = ops.choose_qparams_per_token_asymmetric(x, torch.int8)
+    whole = ops.quantize_per_token(x, scales, zeros, *_BYTES, torch.int8)
+    found: Tensor = ops.dequantize_per_token(
+        whole, scales, zeros, *_BYTES, torch.int8, torch.float32
+    )
+    return found
+
+
+def _hold(module: nn.Module, **arrays: NDArray[Any]) -> None:
+    """Keep arrays as tensors of a module."""
+    for name, array in arrays.items():
+        module.register_buffer(name, torch.from_numpy(np.array(array)))  # ours are read-only

@@ -1,0 +1,101 @@
+"""ExecuTorch on the CPU, asked as any other session: one text at a time, of any length.
+
+Its Python runtime comes with PyTorch, whose tensors it takes. It has one pool of threads for the
+whole process, which the session that was opened last with a number of `threads` decides on.
+
+Dimensions: T tokens, M chosen rows, H hidden, V vocabulary.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
+from bert_mobile.quantize.interface import FORWARD, INPUTS, OUTPUT_NAMES, VOCABULARY
+from bert_mobile.runtime.engines.single import SingleTexts
+from bert_mobile.runtime.sessions import FloatArray
+
+try:
+    import executorch.kernels.quantized  # noqa: F401 - registers the look-ups
+    import torch
+    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+    from executorch.runtime import Runtime
+except ImportError:
+    raise MissingExtraError("executorch", "executorch") from None
+
+_IDENTIFIER = b"ET12"
+_BEFORE = 4  # bytes that come before it
+_AGAIN = "copy the folder again from its source, or make it anew"
+
+
+class ExecuTorchSession(SingleTexts):
+    """A network in a `.pte` file that `export --to executorch` wrote."""
+
+    def __init__(self, model: Path, name: Path, *, threads: int | None = None) -> None:
+        """Load the file; `name` is what errors call it.
+
+        `threads` bounds the threads of a question (None: as they are). Raises `ArtifactError`
+        where ExecuTorch cannot read it, or it has not the methods of ours.
+        """
+        if threads is not None and threads < 1:
+            raise InputError(
+                f"the number of threads is {threads}, expected at least 1", hint="try 1"
+            )
+        _check_beginning(model, name)
+        if threads is not None:
+            _unsafe_reset_threadpool(threads)
+        self._lock = Lock()
+        try:
+            self._program = Runtime.get().load_program(model)
+            methods = self._program.method_names
+            if not {FORWARD, OUTPUT_NAMES} <= methods:
+                raise ArtifactError(
+                    f"{name} has the methods {', '.join(sorted(methods))}, expected {FORWARD} and "
+                    f"{OUTPUT_NAMES}",
+                    hint="export it anew, or use another model",
+                )
+            self._forward = self._program.load_method(FORWARD)
+            [names] = self._program.load_method(OUTPUT_NAMES).execute([])
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"{name} cannot be loaded by ExecuTorch: {_reason(error)}", hint=_AGAIN
+            ) from error
+        self._names: list[str] = names.split(",")
+        super().__init__(name, frozenset(self._names), has_vocabulary=VOCABULARY in methods)
+
+    def _encode(self, feed: Mapping[str, NDArray[Any]]) -> Mapping[str, FloatArray]:
+        inputs = [torch.from_numpy(np.ascontiguousarray(feed[name])) for name in INPUTS]
+        return dict(zip(self._names, self._asked(self._forward, inputs), strict=True))
+
+    def _words(self, hidden: FloatArray) -> FloatArray:
+        method = self._program.load_method(VOCABULARY)
+        return self._asked(method, [torch.from_numpy(hidden)])[0]
+
+    def _asked(self, method: Any, inputs: Sequence[Any]) -> list[FloatArray]:
+        try:
+            with self._lock:  # a method has room for one question
+                return [np.array(each, np.float32) for each in method.execute(inputs)]
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"{self._name} cannot be run by ExecuTorch: {_reason(error)}",
+                hint="a text is too long for it, or the file damaged; make it anew",
+            ) from error
+
+
+def _check_beginning(model: Path, name: Path) -> None:
+    with model.open("rb") as file:
+        found = file.read(_BEFORE + len(_IDENTIFIER))[_BEFORE:]
+    if found != _IDENTIFIER:
+        raise ArtifactError(
+            f"{name} has {found!r} after its first {_BEFORE} bytes, expected {_IDENTIFIER!r}",
+            hint=_AGAIN,
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Return what ExecuTorch says, in one line."""
+    return " ".join(str(error).split())[:200] or "no reason given"
