@@ -16,12 +16,13 @@ from bert_mobile.quantize.interface import LOGITS
 from bert_mobile.runtime.batches import pad
 from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tokenizer import load_tokenizer
+from tests.examples import kotlin as kotlin_compiler
 from tests.examples.conftest import EXAMPLES, ROOT, module
 
 VECTORS = EXAMPLES / "tokenizer-vectors.json"
 KOTLIN = EXAMPLES / "android/app/src/main/kotlin/com/example/bertmobile"
 HERE = Path(__file__).parent
-NODE, KOTLINC, JAVA = (shutil.which(name) for name in ("node", "kotlinc", "java"))
+NODE = shutil.which("node")
 GAP = "The capital of France is [MASK]."
 LONG = f"{'He went out. ' * 200} Then she opened the [MASK]. {'It was raining. ' * 200}"
 
@@ -57,14 +58,12 @@ def test_the_pages_tokenizer_gives_them_in_node(vectors):
 @pytest.fixture(scope="module")
 def kotlin(tmp_path_factory):
     """A function that runs the Android example's plain Kotlin, compiled by Kotlin's compiler."""
-    if KOTLINC is None or JAVA is None:
-        pytest.skip("kotlinc or java is not installed")
-    jar = tmp_path_factory.mktemp("kotlin") / "vectors.jar"
+    if kotlin_compiler.MISSING:
+        pytest.skip("no Kotlin compiler: see tests/examples/kotlin.py")
     sources = [KOTLIN / "WordPiece.kt", KOTLIN / "FillMask.kt", HERE / "Vectors.kt"]
-    command = [KOTLINC, *map(str, sources), "-include-runtime", "-d", str(jar)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    main = [JAVA, "-cp", str(jar), "VectorsKt", str(resolve("default") / "vocab.txt")]
+    classes = kotlin_compiler.compiled(sources, tmp_path_factory.mktemp("kotlin") / "vectors")
+    vocabulary = resolve("default") / "vocab.txt"
+    main = [kotlin_compiler.JAVA, "-cp", classes, "VectorsKt", str(vocabulary)]
 
     def run(lines, *arguments):
         coded = ("\t".join(base64.b64encode(t.encode()).decode() for t in line) for line in lines)

@@ -26,7 +26,9 @@ class OnnxNetwork(model: ByteArray) : AutoCloseable {
             "token_type_ids" to LongArray(ids.size),
         )
         val shape = longArrayOf(1, ids.size.toLong())
-        val feed = rows.mapValues { OnnxTensor.createTensor(environment, LongBuffer.wrap(it.value), shape) }
+        val feed = rows.mapValues { (_, row) ->
+            OnnxTensor.createTensor(environment, LongBuffer.wrap(row), shape)
+        }
         try {
             session.run(feed, setOf("logits")).use { result ->
                 val all = (result.get(0) as OnnxTensor).floatBuffer // 1 T V
