@@ -42,7 +42,11 @@ async function run(outputs, { ids, types }) {
 
 const tokenizer = Tokenizer.fromJson(readJson(`${entry.path}tokenizer.json`));
 const model = { tokenizer, config: readJson(`${entry.path}config.json`), run };
-for (const gap of await fillMask(model, text, 5)) {
+const gaps = await fillMask(model, text, 5).catch((error) => {
+  console.error(`error: ${error.message}`);
+  process.exit(1);
+});
+for (const gap of gaps) {
   for (const { text: word, score } of gap) {
     console.log(`${(100 * score).toFixed(2).padStart(6)}%  ${word}`);
   }

@@ -121,7 +121,11 @@ def main(arguments: list[str]) -> str | None:
         return 'usage: python bert.py FOLDER "TEXT" ["SECOND TEXT"]'
     folder, text, *pair = arguments
     model = Bert(folder)
-    found = [model.classify(text, *pair)] if "id2label" in model.config else model.fill_mask(text)
+    try:
+        is_classifier = "id2label" in model.config
+        found = [model.classify(text, *pair)] if is_classifier else model.fill_mask(text)
+    except ValueError as error:
+        return f"error: {error}"
     for gap in found:
         for score, word in gap:
             print(f"{score:8.2%}  {word}")

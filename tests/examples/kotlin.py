@@ -5,6 +5,7 @@
 Either needs `java`.
 """
 
+import os
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -25,7 +26,7 @@ def compiled(sources, out):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return ":".join([str(jar), *beside])
+    return os.pathsep.join([str(jar), *beside])
 
 
 def _compiler():

@@ -61,6 +61,12 @@ def test_labels_are_the_packages(changes, tiny_task, tmp_path):
         equal(ours.classify(text, pair), expected, "label")
 
 
+def test_a_text_without_a_gap_is_told():
+    assert module(EXAMPLE).main([str(resolve("default")), "no gap"]) == (
+        "error: the text has no [MASK]"
+    )
+
+
 def test_it_runs_by_itself():
     script = (
         "import runpy, sys\n"
