@@ -39,7 +39,10 @@ def test_node_fills_gaps_with_the_exported_folder_alone(site):
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
 def test_node_says_in_one_line_what_is_wrong(site):
-    for given, status, said in (([], 2, "usage: "), ([str(site), "no gap"], 1, "error: Put [MASK]")):
+    for given, status, said in (
+        ([], 2, "usage: "),
+        ([str(site), "no gap"], 1, "error: Put [MASK]"),
+    ):
         command = [NODE, str(EXAMPLES / "node" / "fill-mask.mjs"), *given]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (status, "")
