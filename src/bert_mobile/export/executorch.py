@@ -228,19 +228,18 @@ class _Rows(nn.Module):
     def __init__(self, part: PackedMatrix | RowsOfBytes) -> None:
         super().__init__()
         if isinstance(part, RowsOfBytes):
-            self.bits, zeros = 8, np.zeros((len(part.scales), 1), np.float32)
-            _hold(self, codes=part.codes, scales=part.scales[:, None], zeros=zeros)
-            return
-        self.bits = part.layout.bits
-        zeros = unpack_zeros(part).astype(np.float32) - (1 << (self.bits - 1))
-        _hold(self, codes=_stored_codes(part), scales=part.scales, zeros=zeros)
+            self.bits, codes, scales = 8, part.codes, part.scales[:, None]
+            zeros = np.zeros_like(scales)
+        else:
+            self.bits, codes = part.layout.bits, _stored_codes(part)
+            scales = part.scales.astype(np.float32)
+            zeros = unpack_zeros(part).astype(np.float32) - (1 << (self.bits - 1))
+        _hold(self, codes=codes, scales=scales, zeros=zeros)
 
     def forward(self, indices: Tensor) -> Tensor:
         name, lowest = _LOOK_UPS[self.bits]
-        operator = getattr(torch.ops.quantized_decomposed, name).dtype
-        rows: Tensor = operator(
-            self.codes, self.scales, self.zeros, lowest, -lowest - 1, indices, dtype=torch.float32
-        )
+        operator = getattr(torch.ops.quantized_decomposed, name)
+        rows: Tensor = operator(self.codes, self.scales, self.zeros, lowest, -lowest - 1, indices)
         return rows
 
 

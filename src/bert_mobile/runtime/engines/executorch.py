@@ -78,7 +78,7 @@ class ExecuTorchSession(SingleTexts):
     def _asked(self, method: Any, inputs: Sequence[Any]) -> list[FloatArray]:
         try:
             with self._lock:  # a method has room for one question
-                return [np.array(each, np.float32) for each in method.execute(inputs)]
+                return [each.numpy().copy() for each in method.execute(inputs)]
         except RuntimeError as error:
             raise ArtifactError(
                 f"{self._name} cannot be run by ExecuTorch: {_reason(error)}",
