@@ -1,6 +1,7 @@
 """The proof opens what was written in another process, and notices what is wrong with it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from bert_mobile.export import TARGETS, export
 from bert_mobile.export.onnx import write
 from bert_mobile.export.proof import Proving, limit_of
 from bert_mobile.export.target import Target
-from bert_mobile.model.config import SEQUENCES
+from bert_mobile.model.config import PRETRAINING, SEQUENCES
 from tests.conftest import document
 
 PLACES = {"float32": "onnx/model.onnx"}
@@ -98,19 +99,9 @@ def test_a_loss_beyond_the_limit_is_status_1(tiny_task, tmp_path, capsys):
 
 def test_all_targets_but_those_that_are_not_installed(tiny_checkpoint, tmp_path, capsys):
     out = tmp_path / "out"
+    command = ["export", str(tiny_checkpoint), "--to", "all", "--no-proof", "--json"]
     with pytest.raises(SystemExit) as done:
-        main(
-            [
-                "export",
-                str(tiny_checkpoint),
-                "--to",
-                "all",
-                "--no-proof",
-                "--json",
-                "--out",
-                str(out),
-            ]
-        )
+        main([*command, "--out", str(out)])
     found = {each["target"]: each for each in json.loads(capsys.readouterr().out)}
     assert set(found) == set(TARGETS)
     for name, each in found.items():
@@ -120,6 +111,28 @@ def test_all_targets_but_those_that_are_not_installed(tiny_checkpoint, tmp_path,
         else:
             assert (out / name / each["made"]["place"]).exists()
     assert done.value.code == 0
+    assert json.loads((out / "proofs.json").read_text()) == list(found.values())
+    lines = (out / "proofs.md").read_text().splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("| ")][2:] == [
+        name for name, each in found.items() if each["made"]
+    ]
+
+
+def test_a_target_without_room_for_the_head_is_no_failure(tiny_task, tmp_path, capsys, monkeypatch):
+    from bert_mobile.export import every
+
+    row = TARGETS["onnx"]
+    narrow = replace(row, name="narrow", heads=(PRETRAINING,))
+    monkeypatch.setattr(every, "TARGETS", {"onnx": row, "narrow": narrow})
+    command = ["export", str(tiny_task(SEQUENCES)), "--to", "all", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as done:
+        main(command)
+    assert done.value.code == 0
+    assert "narrow: cannot hold a BertForSequenceClassification" in capsys.readouterr().out
+    assert (tmp_path / "out" / "proofs.png").read_bytes().startswith(b"\x89PNG")
+    [made, passed_over] = json.loads((tmp_path / "out" / "proofs.json").read_text())
+    assert made["made"]["proof"]["passed"]
+    assert passed_over["made"] is None
 
 
 def test_one_target_that_fails_leaves_the_others(tiny_checkpoint, tmp_path, capsys):

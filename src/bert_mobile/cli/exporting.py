@@ -52,7 +52,8 @@ def export(model: str, to: str, out: Path, as_json: bool, **options: Any) -> Non
     """Write a model for another runtime, and prove that it answers there as it does here.
 
     MODEL is `default`, a folder that `finetune`, `quantize` or transformers wrote, or a repository
-    on the Hub. The exit status is 1 where a proof finds more lost than --limit.
+    on the Hub. The exit status is 1 where a proof finds more lost than --limit. With --to all, OUT
+    gets a folder of each target and proofs.md, proofs.json and proofs.png of all.
     """
     _check(options)
     if options["max_bytes"] is not None:
@@ -144,26 +145,12 @@ def _export_to_all(model: str, out: Path, as_json: bool, options: Mapping[str, A
         )
 
 
-_HEADS = (
-    "target", "width", "model bytes", "load s", "16 tokens ms", "64", "128", "peak MB",
-    "largest difference", "figure", "points lost",
-)  # fmt: skip
-
-
 def _tell(made: Iterable[Mapping[str, Any]]) -> None:
     """Print a table of what was made and proven, then what could not be carried over."""
+    from bert_mobile.export.summary import HEADS, row
+
     listed = list(made)
-    click.echo(table((_row(each) for each in listed), _HEADS))
+    click.echo(table((row(each) for each in listed), HEADS))
     for each in listed:
         for note in each["notes"]:
             click.echo(f"{each['target']}: {note}")
-
-
-def _row(made: Mapping[str, Any]) -> list[Any]:
-    proof = made["proof"] or {}
-    times = {each["tokens"]: each["median"] for each in proof.get("latency", ())}
-    figure = next(iter(proof.get("figures", {}).values()), None)
-    measured = [proof.get("load_seconds"), *(times.get(tokens) for tokens in (16, 64, 128))]
-    found = [proof.get("peak_megabytes"), proof.get("largest_difference"), figure]
-    head = [made["target"], made["width"], made["model_bytes"]]
-    return [*head, *measured, *found, proof.get("points_lost")]
