@@ -95,12 +95,43 @@ def _nncf(width: str) -> Callable[[Path, Path], None]:
     return make
 
 
+def _torchao(bits: int) -> Callable[[Path, Path], None]:
+    """Return torchao's quantization of linear layers, run by ExecuTorch; tables stay float32.
+
+    Weights of 4 bits have blocks of 32, those of 8 bits one scale a row; activations are rounded to
+    8 bits at each call. For its quantized tables ExecuTorch 1.5 has no operator.
+    """
+
+    def make(folder: Path, out: Path) -> None:
+        target = TARGETS["executorch"]
+        target.check_installed()
+        import torch
+        from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
+        from torchao.quantization.granularity import PerAxis, PerGroup
+
+        from bert_mobile.export.executorch import write_program
+        from bert_mobile.export.plain import PlainBert
+
+        source = read_source(folder)
+        network = PlainBert(source)
+        how = Int8DynamicActivationIntxWeightConfig(
+            weight_dtype=getattr(torch, f"int{bits}"),
+            weight_granularity=PerGroup(32) if bits == 4 else PerAxis(0),
+        )
+        quantize_(network, how)
+        write_program(network, None, source.config, out)
+
+    return make
+
+
 PEERS = (
     Peer("ONNX Runtime, dynamic int8", _int8),
     Peer("ONNX Runtime, 4 bits, blocks of 32", _four_bits(32)),
     Peer("ONNX Runtime, 4 bits, blocks of 128", _four_bits(128)),
     Peer("NNCF in OpenVINO, int8", _nncf("int8")),
     Peer("NNCF in OpenVINO, int4", _nncf("int4")),
+    Peer("torchao in ExecuTorch, int8", _torchao(8)),
+    Peer("torchao in ExecuTorch, int4", _torchao(4)),
 )
 
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bert_mobile.errors import MissingExtraError
-from bert_mobile.export.plain import PlainBert, PlainVocabulary, has_vocabulary, output_names
+from bert_mobile.export.plain import PlainBert, PlainVocabulary, has_vocabulary
 from bert_mobile.export.rounding import is_rounded, rounded_plainly
 from bert_mobile.export.source import Source
 from bert_mobile.export.symmetric import (
@@ -38,8 +38,9 @@ from bert_mobile.export.symmetric import (
     symmetric,
 )
 from bert_mobile.export.target import INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.model.config import BertConfig
 from bert_mobile.model.names import huggingface_names
-from bert_mobile.quantize.interface import FORWARD, OUTPUT_NAMES, VOCABULARY, WORDS
+from bert_mobile.quantize.interface import FORWARD, INPUTS, OUTPUT_NAMES, VOCABULARY, WORDS
 from bert_mobile.quantize.pack import (
     PackedMatrix,
     PackedRows,
@@ -66,37 +67,46 @@ _MOST_ROWS = 512  # hidden states whose words are scored at a time
 
 def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     """Write `executorch/model.pte` into `folder`; see `Target.write`."""
-    path = folder / PLACE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    methods = {FORWARD: _traced_encoder(source, width)}
-    if has_vocabulary(source):
-        methods |= {VOCABULARY: _traced_vocabulary(source, width)}
-    names = ",".join(output_names(source))
-    with path.open("wb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch's own tree specifications
-        to_edge_transform_and_lower(
-            methods, partitioner=[XnnpackPartitioner()], constant_methods={OUTPUT_NAMES: names}
-        ).to_executorch().write_to_file(file)
+    network = PlainBert(source)
+    _pack(network, source, width)
+    vocabulary = PlainVocabulary(source) if has_vocabulary(source) else None
+    if vocabulary is not None:
+        _pack(vocabulary, source, width)
+    write_program(network, vocabulary, source.config, folder)
     if width == MIX:
         return tuple(losses(source.packed))
     return (RE_ROUNDED,) if source.packed and width in (INT8, INT4) else ()
 
 
-def _traced_encoder(source: Source, width: str) -> Any:
-    network = PlainBert(source)
-    _pack(network, source, width)
-    tokens = source.config.max_position_embeddings
-    some = tuple(torch.ones(1, tokens - 1, dtype=torch.long) for _ in range(3))
-    dynamic = {1: torch.export.Dim("tokens", min=1, max=tokens)}
-    return torch.export.export(network, some, dynamic_shapes=(dynamic,) * 3)
+def write_program(
+    network: PlainBert, vocabulary: PlainVocabulary | None, config: BertConfig, folder: Path
+) -> None:
+    """Trace networks whose modules hold what they are to hold, and lower them into one file."""
+    methods = {FORWARD: _traced_encoder(network, config)}
+    if vocabulary is not None:
+        methods[VOCABULARY] = _traced_vocabulary(vocabulary, config)
+    names = {OUTPUT_NAMES: ",".join(network.outputs)}
+    path = folder / PLACE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch's own tree specifications
+        to_edge_transform_and_lower(
+            methods, partitioner=[XnnpackPartitioner()], constant_methods=names
+        ).to_executorch().write_to_file(file)
 
 
-def _traced_vocabulary(source: Source, width: str) -> Any:
-    network = PlainVocabulary(source)
-    _pack(network, source, width)
-    some = (torch.zeros(3, source.config.hidden_size),)
-    dynamic = ({0: torch.export.Dim("rows", min=1, max=_MOST_ROWS)},)
-    return torch.export.export(network, some, dynamic_shapes=dynamic)
+def _traced_encoder(network: PlainBert, config: BertConfig) -> Any:
+    most = config.max_position_embeddings
+    some = tuple(torch.ones(1, most - 1, dtype=torch.long) for _ in INPUTS)
+    tokens = {1: torch.export.Dim("tokens", min=1, max=most)}
+    return torch.export.export(network, some, dynamic_shapes=(tokens,) * len(INPUTS))
+
+
+def _traced_vocabulary(network: PlainVocabulary, config: BertConfig) -> Any:
+    rows = {0: torch.export.Dim("rows", min=1, max=_MOST_ROWS)}
+    return torch.export.export(
+        network, (torch.zeros(3, config.hidden_size),), dynamic_shapes=(rows,)
+    )
 
 
 def _pack(network: PlainBert | PlainVocabulary, source: Source, width: str) -> None:
