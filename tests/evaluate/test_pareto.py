@@ -29,8 +29,12 @@ def made(tiny_checkpoint, question, tmp_path_factory):
 
 def installed():
     """Return the names of the peers that can be asked here."""
-    there = all(find_spec(name) for name in TARGETS["openvino"].modules)
-    return [peer.name for peer in PEERS if there or "OpenVINO" not in peer.name]
+    absent = [
+        runtime
+        for runtime, target in (("OpenVINO", "openvino"), ("ExecuTorch", "executorch"))
+        if not all(find_spec(name) for name in TARGETS[target].modules)
+    ]
+    return [peer.name for peer in PEERS if not any(name in peer.name for name in absent)]
 
 
 def test_every_point_is_a_file_that_was_judged(made, question):

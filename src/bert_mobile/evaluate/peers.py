@@ -110,16 +110,19 @@ def _torchao(bits: int) -> Callable[[Path, Path], None]:
         from torchao.quantization.granularity import PerAxis, PerGroup
 
         from bert_mobile.export.executorch import write_program
-        from bert_mobile.export.plain import PlainBert
+        from bert_mobile.export.plain import PlainBert, PlainVocabulary, has_vocabulary
 
         source = read_source(folder)
         network = PlainBert(source)
+        vocabulary = PlainVocabulary(source) if has_vocabulary(source) else None
         how = Int8DynamicActivationIntxWeightConfig(
             weight_dtype=getattr(torch, f"int{bits}"),
             weight_granularity=PerGroup(32) if bits == 4 else PerAxis(0),
         )
         quantize_(network, how)
-        write_program(network, None, source.config, out)
+        if vocabulary is not None:
+            quantize_(vocabulary, how)
+        write_program(network, vocabulary, source.config, out)
 
     return make
 
