@@ -24,7 +24,7 @@ from bert_mobile.train.quantized import starting_weights
 
 START, QUANTIZED = "start", "quantized"
 
-_ROOM = 16_000
+ROOM = 16_000
 """Bytes that the final folder's history is longer than the first one's, and more."""
 
 _TEXT = "calibration.txt"
@@ -78,7 +78,7 @@ class Rounding:
             write_lines(self.out / _TEXT, text)
             text = self.out / _TEXT
         start = self.out / START
-        quantize(self.parent, start, max_bytes=self.max_bytes, spare=_ROOM, calibration=text)
+        quantize(self.parent, start, max_bytes=self.max_bytes, spare=ROOM, calibration=text)
 
     def starting_weights(self) -> dict[str, FloatArray]:
         """Return the float weights behind the codes to begin with, by Hugging Face name."""
