@@ -257,10 +257,18 @@ def refused(settings, out, message, kind=InputError):
     assert not (out / "recipe.json").exists()
 
 
-def test_a_budget_too_small_is_refused_and_another_taken(rounded, tmp_path):
+def test_a_budget_too_small_is_refused_and_another_taken(rounded, common, parent, tmp_path, capsys):
     out, least = tmp_path / "run", r"--max-bytes is 50,000, expected at least 8\d,\d{3} "
     refused(rounded(max_bytes=50_000), out, least)
-    assert pretrain(rounded(steps=1), out).quantized_bytes <= HARD
+    (tmp_path / "recipe.toml").write_text(as_toml(common()))
+    (tmp_path / "text.txt").write_text("the of and\tthe of\n" * 9)
+    words = ["pretrain", tmp_path / "recipe.toml", "--qat", "--max-bytes", HARD, "--steps", 1]
+    words += ["--initialize-from", parent, "--calibration", tmp_path / "text.txt"]
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, words), "--out", str(out), "--json"])
+    said = capsys.readouterr()
+    assert ended.value.code == 0, said.err
+    assert json.loads(said.out)["quantized_bytes"] == folder_bytes(out / "quantized") <= HARD
 
 
 def test_a_calibration_file_that_is_none_is_refused(rounded, tmp_path):
