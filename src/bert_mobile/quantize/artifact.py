@@ -69,15 +69,14 @@ def quantize(
     """Write a quantized model of at most `max_bytes` to `out`, from a float checkpoint.
 
     `max_bytes` bounds all of `out` together, tokenizer and card included, as `du -sb` counts it;
-    `spare` of them are left to what will be added to it later.
-    `calibration` is a file of text, a line each, a tab between the two texts of a pair: rounding
-    errors are then weighed by what they do to the network's answers on it (see `sensitivity`), and
-    2 bits are considered where 4 do not fit: only a recent ONNX Runtime reads them. `report` is a
-    folder for the report with a picture of what was measured; `judge` gives the figures of models,
-    for it (see `evaluate.figures`). Raises `InputError` where even the
-    coarsest layout is too large (it says how many bytes would do) or `report` lies inside `out`,
-    `ArtifactError` where `folder` is no whole float checkpoint, a weight is not finite or `out`
-    holds something else, `RunError` where the disk fills up.
+    `spare` of them are left to what will be added to it later. `calibration` is a file of text, a
+    line each, a tab between the two texts of a pair: rounding errors are then weighed by what they
+    do to the network's answers on it (see `sensitivity`), and 2 bits are considered where 4 do not
+    fit: only a recent ONNX Runtime reads them. `report` is a folder for the report with a picture
+    of what was measured; `judge` gives the figures of models, for it (see `evaluate.figures`).
+    Raises `InputError` where even the coarsest layout is too large (it says how many bytes would
+    do) or `report` lies inside `out`, `ArtifactError` where `folder` is no whole float checkpoint,
+    a weight is not finite or `out` holds something else, `RunError` where the disk fills up.
     """
     refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
     _refuse_inside(report, out)
