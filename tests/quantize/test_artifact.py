@@ -133,6 +133,16 @@ def test_an_impossible_size_names_the_least_possible_and_that_is_true(tiny_check
     assert quantize(tiny_checkpoint, out, max_bytes=least + 8).bytes <= least + 8
 
 
+def test_bytes_are_spared_for_what_is_to_come(tiny_checkpoint, tmp_path):
+    most, spare = 140_000, 10_000
+    made = quantize(tiny_checkpoint, tmp_path / "out", max_bytes=most, spare=spare)
+    assert made.bytes <= most - spare
+    with pytest.raises(InputError, match="--max-bytes is 140,000, expected at least") as told:
+        quantize(tiny_checkpoint, tmp_path / "no", max_bytes=most, spare=60_000)
+    least = int(told.value.message.split("at least ")[1].split(" ")[0].replace(",", ""))
+    assert quantize(tiny_checkpoint, tmp_path / "no", max_bytes=least + 8, spare=60_000)
+
+
 def test_a_full_disk_leaves_nothing(tiny_checkpoint, tmp_path, monkeypatch):
     def full(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional
 from transformers import BertForPreTraining
 
 from bert_mobile.examples import Corpus, PairSampler
@@ -79,6 +80,35 @@ def test_z_loss_by_hand(recipe, model, batches):
     output = model(*batch[:3], batch.positions[asked])
     squares = output.masked_tokens.exp().sum(-1).log() ** 2
     torch.testing.assert_close(total, masked + 0.01 * squares.mean().detach())
+
+
+def test_a_parent_teaches_by_hand(recipe, model, batches):
+    batch = batches[0]
+    torch.manual_seed(5)
+    parent = BertForPretraining(model.config).eval()
+    settings = recipe(next_sentence_weight=0.25, teacher_weight=0.3)
+    objective = Objective(model, settings, parent)
+    assert objective.figures == ("loss", "masked_token_loss", "next_sentence_loss", "teacher_loss")
+    total, masked, following, taught = objective(*batch[:-1], shares(batch)).detach()
+    asked = batch.targets != NO_TARGET
+    inputs = *batch[:3], batch.positions[asked]
+    means = []
+    for ours, theirs in zip(model(*inputs), parent(*inputs), strict=True):
+        wanted = theirs.softmax(-1)
+        soft = functional.cross_entropy(ours, wanted) - functional.cross_entropy(theirs, wanted)
+        means.append(soft.detach())
+    torch.testing.assert_close(taught, means[0] + 0.25 * means[1])
+    torch.testing.assert_close(total, 0.7 * (masked + 0.25 * following) + 0.3 * taught)
+
+
+def test_a_parent_does_not_learn(recipe, model, batches):
+    parent = BertForPretraining(model.config).eval()
+    objective = Objective(model, recipe(), parent).train()
+    assert not parent.training
+    objective(*batches[0][:-1], shares(batches[0]))[0].backward()
+    assert all(parameter.grad is None for parameter in parent.parameters())
+    assert set(map(id, objective.parameters())) == set(map(id, model.parameters()))
+    model.eval().zero_grad()
 
 
 @pytest.mark.slow

@@ -22,13 +22,13 @@ from bert_mobile.errors import ArtifactError, InputError, RunError
 from bert_mobile.files import sha256
 from bert_mobile.train import state
 from bert_mobile.train.devices import World
-from bert_mobile.train.feed import Feed
 from bert_mobile.train.objective import Objective
 from bert_mobile.train.pretrain import Pretraining, pretrain
-from bert_mobile.train.recipe import Phase, Recipe
+from bert_mobile.train.recipe import Phase
 from bert_mobile.train.record import read_metrics
 from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import DamagedCheckpointWarning, Position
+from tests.train.runs import as_toml, assert_same_weights, crash, stop_after
 
 ROOT = Path(__file__).parents[2]
 ALONE = World(0, 1, torch.device("cpu"))
@@ -106,36 +106,12 @@ def undrawn(finished, monkeypatch):
     monkeypatch.setattr(draw, lambda folder, _title: folder / "curve.png")
 
 
-def assert_same_weights(one, other):
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, other))
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        difference = (tensor - theirs[name]).abs().max().item()
-        assert difference == 0, f"{name} differs by {difference:.1e}"
-
-
-def stop_after(monkeypatch, step, stop):
-    """Let `stop` happen when the batch after `step` steps is asked for."""
-    steps, batch = count(), Feed.next
-
-    def stopping(self):
-        if next(steps) == step:
-            stop()
-        return batch(self)
-
-    monkeypatch.setattr(Feed, "next", stopping)
-
-
 def checkpoints(run):
     return [path.name for path in state.saved(run)]
 
 
 def no_space(*_args, **_kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def crash():
-    raise RuntimeError("the power went")
 
 
 @pytest.fixture
@@ -266,14 +242,6 @@ def test_a_run_killed_while_it_saves_ends_with_the_same_weights(recipe, finished
     assert_same_weights(out, finished)
     assert checkpoints(out) == ["step-00000008", "step-00000012"]
     assert not list(out.rglob("*.part"))
-
-
-def as_toml(recipe: Recipe) -> str:
-    """Write a recipe as a file that reads back the same."""
-    values = {k: v for k, v in asdict(recipe).items() if k != "phases" and v is not None}
-    tables = [values, *(asdict(phase) for phase in recipe.phases)]
-    parts = ["\n".join(f"{k} = {json.dumps(v)}" for k, v in table.items()) for table in tables]
-    return "\n\n[[phases]]\n".join(parts)
 
 
 @pytest.mark.parametrize("changes", [{"optimizer": "muon"}, {"average_decay": 0.9}])

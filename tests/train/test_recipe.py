@@ -3,6 +3,7 @@
 import re
 import shlex
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_a_recipe_is_read_with_its_defaults(write):
     assert recipe.phases == (Phase(1.0, 128, 4, masking_rate=0.15),)
     assert (recipe.learning_rate, recipe.beta1, recipe.beta2) == (1e-4, 0.9, 0.999)
     assert (recipe.weight_decay, recipe.warmup_steps) == (0.01, 9_000)  # as the card has them
+
+
+def test_what_is_for_rounding_alone_makes_no_other_run_of_one_without(write):
+    recipe = read_recipe(write(GOOD))
+    assert replace(recipe, teacher_weight=0.9).fingerprint == recipe.fingerprint
+    rounded = replace(recipe, qat=True, max_bytes=1, initialize_from="parent")
+    others = replace(rounded, max_bytes=2), replace(rounded, teacher_weight=0.9), recipe
+    assert len({each.fingerprint for each in (rounded, *others)}) == 4
+    elsewhere = replace(rounded, initialize_from="moved", calibration="text")
+    assert elsewhere.fingerprint == rounded.fingerprint
 
 
 def test_changes_take_precedence_and_replace_the_budget(write):

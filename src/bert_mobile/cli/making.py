@@ -77,7 +77,12 @@ def grow(
 
 
 @click.command(
-    "pretrain", epilog=example("bert-mobile pretrain recipes/first.toml --out runs/first")
+    "pretrain",
+    epilog=example(
+        "bert-mobile pretrain recipes/first.toml --out runs/first",
+        "bert-mobile pretrain recipes/first.toml --initialize-from runs/first --hours 0.5 "
+        "--qat --max-bytes 18_000_000 --out runs/first-18mb",
+    ),
 )
 @click.argument("recipe", type=PATH, metavar="RECIPE")
 @click.option("--out", type=FOLDER, show_default="runs/RECIPE", help="The run's folder.")
@@ -86,9 +91,25 @@ def grow(
     help="Go on from the last good checkpoint in --out, if any, or from the weights in DIR.",
 )  # fmt: skip
 @click.option("--corpus", help="In place of the recipe's corpus.")
+@click.option(
+    "--initialize-from", metavar="DIR", help="Checkpoint to start from, in place of the recipe's."
+)
 @click.option("--steps", type=int, help="In place of the recipe's budget.")
 @click.option("--tokens", type=int, help="In place of the recipe's budget.")
 @click.option("--hours", type=float, help="In place of the recipe's budget.")
+@click.option(
+    "--qat",
+    is_flag=True,
+    default=None,
+    help="The checkpoint that it starts from learns to answer with rounded weights.",
+)
+@click.option("--max-bytes", type=ByteCount(), metavar="N", help="--qat: of the quantized model.")
+@click.option(
+    "--calibration",
+    metavar="FILE",
+    show_default="texts of the corpus",
+    help="--qat: text that bits are chosen by, one a line.",
+)
 @click.option("--minutes", type=float, help="Stop after so many, with a checkpoint to go on from.")
 @click.option(
     "--accumulate", default=1, show_default=True, type=click.IntRange(min=1), metavar="N",
@@ -103,22 +124,20 @@ def pretrain(
     recipe: Path,
     out: Path | None,
     resume: str | None,
-    corpus: str | None,
-    steps: int | None,
-    tokens: int | None,
-    hours: float | None,
     minutes: float | None,
     accumulate: int,
     workers: int | None,
     as_json: bool,
+    **changes: Any,
 ) -> None:
     """Train a network on masked tokens and next sentences.
+
+    With --qat it ends in OUT/quantized too, taught by the checkpoint that it starts from.
 
     On several GPUs or machines: torchrun --nproc-per-node 8 -m bert_mobile pretrain RECIPE …
     """
     from bert_mobile.train.recipe import read_recipe
 
-    changes = {"corpus": corpus, "steps": steps, "tokens": tokens, "hours": hours}
     settings = read_recipe(recipe, changes)
     from bert_mobile.train.pretrain import pretrain as run
     from bert_mobile.train.sitting import Sitting
@@ -136,6 +155,9 @@ def pretrain(
         click.echo(f"resumed from step {report.resumed_from}")
     click.echo(table(report.metrics.items(), ("at the end", "")))
     click.echo(f"{report.folder}: the checkpoint, its record and its curve")
+    if report.quantized_bytes is not None:
+        size = f"{report.quantized_bytes:,} bytes of at most {settings.max_bytes:,}"
+        click.echo(f"{report.folder / 'quantized'}: {size}")
 
 
 @click.command(

@@ -61,21 +61,22 @@ def quantize(
     out: Path,
     *,
     max_bytes: int = 25_000_000,
+    spare: int = 0,
     calibration: Path | None = None,
     report: Path | None = None,
     judge: Callable[[Sequence[Path]], Sequence[Figures]] | None = None,
 ) -> QuantizationReport:
     """Write a quantized model of at most `max_bytes` to `out`, from a float checkpoint.
 
-    `max_bytes` bounds all of `out` together, tokenizer and card included, as `du -sb` counts it.
-    `calibration` is a file of text, a line each, a tab between the two texts of a pair: rounding
-    errors are then weighed by what they do to the network's answers on it (see `sensitivity`), and
-    2 bits are considered where 4 do not fit: only a recent ONNX Runtime reads them. `report` is a
-    folder for the report with a picture of what was measured; `judge` gives the figures of models,
-    for it (see `evaluate.figures`). Raises `InputError` where even the
-    coarsest layout is too large (it says how many bytes would do) or `report` lies inside `out`,
-    `ArtifactError` where `folder` is no whole float checkpoint, a weight is not finite or `out`
-    holds something else, `RunError` where the disk fills up.
+    `max_bytes` bounds all of `out` together, tokenizer and card included, as `du -sb` counts it;
+    `spare` of them are left to what will be added to it later. `calibration` is a file of text, a
+    line each, a tab between the two texts of a pair: rounding errors are then weighed by what they
+    do to the network's answers on it (see `sensitivity`), and 2 bits are considered where 4 do not
+    fit: only a recent ONNX Runtime reads them. `report` is a folder for the report with a picture
+    of what was measured; `judge` gives the figures of models, for it (see `evaluate.figures`).
+    Raises `InputError` where even the coarsest layout is too large (it says how many bytes would
+    do) or `report` lies inside `out`, `ArtifactError` where `folder` is no whole float checkpoint,
+    a weight is not finite or `out` holds something else, `RunError` where the disk fills up.
     """
     refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
     _refuse_inside(report, out)
@@ -90,12 +91,12 @@ def quantize(
     units = units_of(weights, matrices, cut=calibration is not None)
     with atomic_folder(out) as scratch:
         writer = Writer(folder, scratch, config, weights, facts)
-        bits = _fewest_bits(writer, units, max_bytes, measured=calibration is not None)
+        bits = _fewest_bits(writer, units, max_bytes, spare, measured=calibration is not None)
         before = judge([folder]) if judge is not None else ()  # fails early without its data
         tokenizer = load_tokenizer(folder)
         rounder, menus = measure(config, weights, units, tokenizer, calibration, fewest_bits=bits)
         facts["measured_on"] = menus.text
-        made = _fit(writer, rounder, menus, max_bytes)
+        made = _fit(writer, rounder, menus, max_bytes - spare)
     if judge is not None:
         made = replace(made, judged=(*before, *judge([out])))
     if report is not None:
@@ -145,14 +146,16 @@ def _refuse_infinite(folder: Path, weights: Mapping[str, FloatArray]) -> None:
             )
 
 
-def _fewest_bits(writer: Writer, units: list[Unit], max_bytes: int, *, measured: bool) -> int:
+def _fewest_bits(
+    writer: Writer, units: list[Unit], max_bytes: int, spare: int, *, measured: bool
+) -> int:
     """Return 4, or 2 where the coarsest layouts of 4 bits do not fit.
 
     Raises `InputError` where nothing does, before anything is measured.
     """
     for bits in (4, 2) if measured else (4,):
         chosen = coarsest(writer.weights, units, measured=measured, fewest_bits=bits)
-        least = writer.draft(chosen)
+        least = writer.draft(chosen) + spare
         if least <= max_bytes:
             return bits
     hint = "allow more bytes, or train a smaller size or vocabulary"

@@ -2,6 +2,7 @@
 
 OUT/config.json, model.safetensors, tokenizer files, provenance.json    the finished model
 OUT/recipe.json, metrics.jsonl, curve.png                               the record of the run
+OUT/start/, quantized/                                                  see `rounded`
 OUT/checkpoints/                                                        see `state`
 """
 
@@ -31,18 +32,21 @@ from bert_mobile.files import (
 )
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.heads import BertForPretraining
-from bert_mobile.tokenizer import load_tokenizer, same_tokenizer
 from bert_mobile.train import state
 from bert_mobile.train.devices import World, autocast, hardware, joined_world, local_processes
 from bert_mobile.train.emissions import Meter
 from bert_mobile.train.feed import Feed, pair_feed
 from bert_mobile.train.loop import train
-from bert_mobile.train.objective import FIGURES, Objective
+from bert_mobile.train.objective import Objective
 from bert_mobile.train.optimizers import averaged_weights, make_optimizers
+from bert_mobile.train.parent import begin_rounding, read_parent, rounded_networks
+from bert_mobile.train.quantized import RoundedNetwork
 from bert_mobile.train.recipe import Recipe
 from bert_mobile.train.record import draw_curve
+from bert_mobile.train.rounded import BEFORE, Rounding
+from bert_mobile.train.schedule import fraction_done
 from bert_mobile.train.sitting import Sitting
-from bert_mobile.train.state import Position, RunIdentity
+from bert_mobile.train.state import Position, RoundedIdentity, RunIdentity
 
 EVALUATION_SEED = 0
 """The held-out batches are the same for every run on a corpus."""
@@ -64,6 +68,8 @@ class PretrainReport:
     """The last line of the record: counters and held-out figures."""
     curve: Path | None
     """The picture; None where matplotlib is missing."""
+    quantized_bytes: int | None = None
+    """Size of `folder`/quantized; None where the run is to end in none, or is not over."""
     rank: int = 0
     """Which process of the run tells this: only the first has written anything."""
 
@@ -102,7 +108,7 @@ def pretrain(
         state.refuse_apart(world, position)
         if not world.is_first:
             metrics = run.train(optimizers, position)
-            return PretrainReport(out, resumed_from, metrics, None, world.rank)
+            return PretrainReport(out, resumed_from, metrics, None, rank=world.rank)
         with held(out / state.CHECKPOINTS):
             write_json(out / RECIPE, asdict(recipe))
             state.tidy(out, position.step)
@@ -111,14 +117,14 @@ def pretrain(
                     run.save(position, optimizers)
                 metrics = run.train(optimizers, position)
                 with averaged_weights(optimizers):
-                    run.finish(metrics, position)
-    return PretrainReport(out, resumed_from, metrics, run.draw())
+                    size = run.finish(metrics, position)
+    return PretrainReport(out, resumed_from, metrics, run.draw(), size)
 
 
 class Pretraining:
     """The purpose the loop is run for here."""
 
-    name, figures, shown = "pretrain", FIGURES, "masked_token_loss"
+    name, shown = "pretrain", "masked_token_loss"
     is_settled = False  # there is always more to learn
 
     def __init__(self, recipe: Recipe, out: Path, world: World, sitting: Sitting) -> None:
@@ -129,15 +135,20 @@ class Pretraining:
         self.model = BertForPretraining(_shape(recipe, corpus)).to(world.device)
         self.parents: list[dict[str, Any]] = []
         self.parameters = list(self.model.parameters())
-        objective: nn.Module = Objective(self.model, recipe)
-        if world.device.type == "cuda":  # on processors the matrix products are nearly all there is
-            objective.compile(dynamic=False)  # each phase has one shape
-        self.objective = world.share(objective)
         self.samplers = [_sampler(recipe, index, corpus) for index in range(len(recipe.phases))]
         self._check_batches()
         self.held_out = _held_out(recipe)
-        manifest = sha256(self.tokenizer / "manifest.json")
-        self.identity = RunIdentity(recipe.fingerprint, manifest)
+        self.rounding: Rounding | None = None
+        if recipe.qat:
+            self.rounding = begin_rounding(recipe, self.model.config, corpus, out, world)
+        self.identity = self._identity()
+        self.network, parent = self._networks()
+        objective = Objective(self.network, recipe, parent)
+        self.figures: Sequence[str] = objective.figures
+        # On processors the matrix products are nearly all there is. Rounding was never compiled.
+        if world.device.type == "cuda" and self.rounding is None:
+            objective.compile(dynamic=False)  # each phase has one shape
+        self.objective: nn.Module = world.share(objective)
         self.meter: Meter
         self._drawn = time.monotonic()
 
@@ -157,7 +168,7 @@ class Pretraining:
         record: dict[str, Any] = {}
         if begun:
             record = read_json(begun.folder / checkpoint.PROVENANCE, "a provenance record")
-        self.parents = record.get("parents", []) if begun else _start(self.model, self.recipe)
+        self.parents = record.get("parents", []) if begun else self._start()
         on_cuda = self.world.device.type == "cuda"
         self.meter = Meter(
             settings,
@@ -187,7 +198,7 @@ class Pretraining:
         """Return loss and accuracies on the held-out split, masked at BERT's 15 % in every run."""
         if self.held_out is None:
             return {}
-        self.model.eval()
+        self.network.eval()
         sums = np.zeros(5)  # loss, right, asked; pairs right, pairs
         for number in range(self.world.rank, self.recipe.evaluation_batches, self.world.size):
             with autocast(self.recipe.precision, self.world.device):
@@ -211,16 +222,46 @@ class Pretraining:
             self.draw()
             self._drawn = time.monotonic()
 
-    def finish(self, metrics: dict[str, Any], position: Position) -> None:
-        """Put the finished model into the run's folder itself, provenance last."""
+    def finish(self, metrics: dict[str, Any], position: Position) -> int | None:
+        """Put the model, as it answers, into the run's folder itself, provenance last.
+
+        At the end of a run with rounded weights comes the quantized one; returns its bytes.
+        """
         with state.finished(self.out) as scratch:
-            weights, facts = self.model.to_huggingface(), self._facts(metrics, position)
+            weights, facts = self.network.to_huggingface(), self._facts(metrics, position)
             checkpoint.write_checkpoint(scratch, self.model.config, weights, self.tokenizer, facts)
+        if self.rounding is None or fraction_done(self.recipe, position) < 1:
+            return None
+        return self.rounding.finish()
+
+    def _identity(self) -> RunIdentity:
+        manifest = sha256(self.tokenizer / "manifest.json")
+        if self.rounding is None:
+            return RunIdentity(self.recipe.fingerprint, manifest)
+        parent = sha256(self.rounding.parent / checkpoint.WEIGHTS)
+        return RoundedIdentity(self.recipe.fingerprint, manifest, parent)
+
+    def _networks(self) -> tuple[BertForPretraining | RoundedNetwork, BertForPretraining | None]:
+        """Return what answers, the network that is trained or the same rounded, and its parent."""
+        if self.rounding is None:
+            return self.model, None
+        network, parent = rounded_networks(self.rounding, self.model)
+        return network.to(self.world.device), parent.to(self.world.device)
+
+    def _start(self) -> list[dict[str, Any]]:
+        """Load the starting checkpoint, if any, and return what provenance says of it."""
+        if self.recipe.initialize_from is None:
+            return []
+        if self.rounding is None:
+            self.model.from_huggingface(read_parent(self.recipe, self.model.config))
+        else:
+            self.model.from_huggingface(self.rounding.starting_weights())
+        return checkpoint.ancestry(Path(self.recipe.initialize_from))
 
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run a batch: logits (M, V), targets (M,), next-sentence logits (B, 2), labels (B,)."""
         mask = None if batch.attention_mask.all() else self._tensor(batch.attention_mask)
-        output = self.model(
+        output = self.network(
             self._tensor(batch.input_ids),
             mask,
             self._tensor(batch.token_type_ids),
@@ -268,7 +309,7 @@ class Pretraining:
 def _is_run(folder: Path) -> bool:
     """Tell whether a folder holds a run of ours, finished or not, or killed as it began."""
     there = {path.name for path in folder.iterdir()}
-    if there <= {state.CHECKPOINTS, f".{RECIPE}.part"} and not state.saved(folder):
+    if there <= {state.CHECKPOINTS, f".{RECIPE}.part", *BEFORE} and not state.saved(folder):
         return True
     try:
         return {"variant", "phases"} <= read_json(folder / RECIPE, "a recipe").keys()
@@ -292,28 +333,6 @@ def _shape(recipe: Recipe, corpus: Corpus) -> BertConfig:
             hint="choose shorter sequences",
         )
     return config
-
-
-def _start(model: BertForPretraining, recipe: Recipe) -> list[dict[str, Any]]:
-    """Load the starting checkpoint, if any, and return what provenance says of it."""
-    if recipe.initialize_from is None:
-        return []
-    folder = Path(recipe.initialize_from)
-    config = BertConfig.read(folder)
-    for name in ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"):
-        if getattr(config, name) != getattr(model.config, name):
-            raise InputError(
-                f"{folder} has {name} {getattr(config, name)}, the recipe's {recipe.variant} has "
-                f"{getattr(model.config, name)}",
-                hint="choose the variant of the starting checkpoint",
-            )
-    if not same_tokenizer(load_tokenizer(folder), load_tokenizer(Path(recipe.corpus))):
-        raise InputError(
-            f"{folder} and {recipe.corpus} have different tokenizers",
-            hint="bert-mobile corpus tokenize CORPUS --tokenizer DIR",
-        )
-    model.from_huggingface(checkpoint.read_weights(folder, config))
-    return checkpoint.ancestry(folder)
 
 
 def _sampler(recipe: Recipe, index: int, corpus: Corpus) -> PairSampler:

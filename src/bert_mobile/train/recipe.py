@@ -23,6 +23,7 @@ Section = TypeVar("Section")
 _SHAPELESS = (
     "corpus",
     "initialize_from",
+    "calibration",
     "log_every",
     "evaluate_every",
     "evaluation_batches",
@@ -30,6 +31,7 @@ _SHAPELESS = (
     "evaluation_sequence_length",
     "save_every",
 )
+_OF_ROUNDING = ("qat", "max_bytes", "teacher_weight")
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 OPTIMIZERS = ("adamw", "muon")
 OBJECTIVES = ("masked", "all")
@@ -101,6 +103,15 @@ class Recipe:
     average_decay: float = 0.0
     """Of the exponential moving average of the weights, which is then what is judged and shipped;
     0 for none."""
+    qat: bool = False
+    """Quantization-aware: `initialize_from` learns to answer with its weights rounded, from the
+    text and from its own answers as it was: it is the teacher."""
+    max_bytes: int | None = None
+    """What the quantized model may weigh, for `qat`."""
+    calibration: str | None = None
+    """File of text that the bits are chosen by, for `qat`; some of the training text without."""
+    teacher_weight: float = 0.5
+    """Part of the loss that is the teacher's answers, for `qat`; the text is the rest."""
     precision: str = "auto"
     """`bf16` autocast, `fp32`, `auto`: bf16 where the processor multiplies it natively, or `fp16`
     with loss scaling on CUDA, which is `auto` elsewhere."""
@@ -169,6 +180,15 @@ class Recipe:
             "z_loss_weight",
         ):
             _require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}, expected >= 0")
+        self._check_rounding()
+
+    def _check_rounding(self) -> None:
+        share = self.teacher_weight
+        _require(0 < share <= 1, f"teacher_weight is {share}, expected over 0 up to 1")
+        for name in ("max_bytes", "initialize_from") if self.qat else ():
+            _require(getattr(self, name) is not None, f"qat is given without {name}")
+        for name in () if self.qat else ("max_bytes", "calibration"):
+            _require(getattr(self, name) is None, f"{name} is given without qat")
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -180,9 +200,11 @@ class Recipe:
         """Hash of all that shapes the weights: a run resumes only with the recipe it began with.
 
         Where the corpus lies (its hash is compared), how often the run is looked at and saved, and
-        what it started from, which it has left behind, shape nothing any more.
+        what it started from, which it has left behind, shape nothing any more; of a teacher the
+        weights are compared. Runs from before there was rounding are still the same.
         """
-        shaping = {k: v for k, v in asdict(self).items() if k not in _SHAPELESS}
+        left = _SHAPELESS if self.qat else (*_SHAPELESS, *_OF_ROUNDING)
+        shaping = {k: v for k, v in asdict(self).items() if k not in left}
         text = json.dumps(shaping, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -82,6 +82,13 @@ class RunIdentity(Identity):
 
 
 @dataclass(frozen=True)
+class RoundedIdentity(RunIdentity):
+    """That of one with rounded weights, which goes on learning from its parent."""
+
+    parent: str
+
+
+@dataclass(frozen=True)
 class Resumed:
     """Where a run goes on."""
 

@@ -8,7 +8,6 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 from transformers import pipeline
 
 from bert_mobile.errors import InputError
@@ -20,6 +19,7 @@ from bert_mobile.train.finetune.run import Finetuning
 from bert_mobile.train.record import read_metrics
 from bert_mobile.train.sitting import Sitting
 from tests.train.finetune.conftest import reviews, write_csv
+from tests.train.runs import assert_same_weights
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,14 +54,6 @@ def finished(tmp_path_factory, settings):
 def undrawn(finished, monkeypatch):
     """Leave out the pictures of all other runs, which take longer than the runs."""
     monkeypatch.setattr("bert_mobile.train.finetune.command.draw_curve", lambda *_: None)
-
-
-def assert_same_weights(one, other):
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, other))
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        difference = (tensor - theirs[name]).abs().max().item()
-        assert difference == 0, f"{name} differs by {difference:.1e}"
 
 
 def stop_after(monkeypatch, step):

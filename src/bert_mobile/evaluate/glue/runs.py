@@ -28,13 +28,13 @@ from bert_mobile.quantize.report import folder_bytes
 from bert_mobile.runtime.text import TextEncoder
 from bert_mobile.tasks.reading import Split
 from bert_mobile.train import state
+from bert_mobile.train.calibration import calibration_lines, write_lines
 from bert_mobile.train.devices import hardware
 from bert_mobile.train.finetune import Data, FinetuneSettings, finetune
-from bert_mobile.train.finetune.calibration import calibration_lines, write_lines
 from bert_mobile.train.finetune.prepared import Prepared, prepare
-from bert_mobile.train.finetune.rounded import QUANTIZED
 from bert_mobile.train.finetune.session import TorchSession
 from bert_mobile.train.loop import DivergedError
+from bert_mobile.train.rounded import QUANTIZED
 from bert_mobile.train.sitting import Sitting
 
 WHOLE = 0.99

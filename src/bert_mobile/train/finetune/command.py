@@ -18,18 +18,13 @@ from bert_mobile.train import state
 from bert_mobile.train.devices import World, hardware, joined_world, local_processes
 from bert_mobile.train.emissions import Meter
 from bert_mobile.train.finetune.prepared import Data, Prepared, prepare
-from bert_mobile.train.finetune.rounded import (
-    BEFORE,
-    QUANTIZED,
-    has_layout,
-    make_layout,
-    write_quantized,
-)
+from bert_mobile.train.finetune.rounded import calibration_text, rounding_of
 from bert_mobile.train.finetune.run import Finetuning
 from bert_mobile.train.finetune.settings import SHAPELESS, FinetuneSettings
 from bert_mobile.train.loop import train
 from bert_mobile.train.optimizers import make_optimizers
 from bert_mobile.train.record import Line, Panel, draw_curve
+from bert_mobile.train.rounded import BEFORE, QUANTIZED
 from bert_mobile.train.sitting import Sitting
 from bert_mobile.train.state import Position
 
@@ -118,9 +113,10 @@ def _begin_rounded(settings: FinetuneSettings, prepared: Prepared, out: Path, wo
     The settings come after it: where the model does not fit, others may be tried in the same place.
     """
     if world.is_first:
+        rounding = rounding_of(settings, prepared, out)
         with held(out / state.CHECKPOINTS):
-            if not ((out / SETTINGS).is_file() and has_layout(out)):
-                make_layout(settings, prepared, out)
+            if not ((out / SETTINGS).is_file() and rounding.has_layout):
+                rounding.make_layout(calibration_text(settings, prepared))
             write_json(out / SETTINGS, asdict(settings))
     world.total([0.0])
 
@@ -152,9 +148,9 @@ def _trained(run: Finetuning, *, resume: bool) -> FinetuneReport:
 
 def _quantized(run: Finetuning, position: Position | None = None) -> dict[str, float] | None:
     """Write the quantized model of a run that is over, and judge that very file."""
-    if not run.settings.qat or not (position is None or run.is_complete(position)):
+    if run.rounding is None or not (position is None or run.is_complete(position)):
         return None
-    write_quantized(run.settings, run.prepared, run.out)
+    run.rounding.finish()
     folder = run.out / QUANTIZED
     return run.prepared.judge.figures(open_session(folder, BertConfig.read(folder)))
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bert_mobile.model.heads import BertForTask
+from bert_mobile.train.objective import divergence
 from bert_mobile.train.quantized import RoundedNetwork
 
 _NEVER = -1e9
@@ -77,13 +78,10 @@ def span_losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def class_teaching(temperature: float) -> Losses:
-    """Return the divergence of the softened answers, scaled as Hinton et al. (2015) do."""
+    """Return the divergence of the softened answers."""
 
     def losses(logits: Tensor, teacher: Tensor) -> Tensor:
-        ours = functional.log_softmax(logits / temperature, -1)
-        theirs = functional.log_softmax(teacher / temperature, -1)
-        each = functional.kl_div(ours, theirs, reduction="none", log_target=True)
-        return temperature**2 * each.sum(-1)
+        return divergence(logits, teacher, temperature)
 
     return losses
 
@@ -105,10 +103,7 @@ def span_teaching(temperature: float) -> Losses:
     """Return the divergence of the softened starts and ends, over the tokens; logits (B, T, 2)."""
 
     def losses(logits: Tensor, teacher: Tensor) -> Tensor:
-        ours = functional.log_softmax(logits / temperature, 1)
-        theirs = functional.log_softmax(teacher / temperature, 1)
-        each = functional.kl_div(ours, theirs, reduction="none", log_target=True)
-        return temperature**2 * each.sum(1).mean(-1)
+        return divergence(logits, teacher, temperature, dim=1).mean(-1)
 
     return losses
 

@@ -33,7 +33,7 @@ from bert_mobile.labelled.labels import case_remark, scheme_remark
 from bert_mobile.model.config import BertConfig
 from bert_mobile.runtime.text import TextEncoder, TruncationWarning
 from bert_mobile.tasks.metrics import higher_is_better, usual_metrics
-from bert_mobile.train.finetune.calibration import calibration_lines
+from bert_mobile.train.calibration import calibration_lines
 from bert_mobile.train.finetune.settings import USUAL_EPOCHS, FinetuneSettings, usual_epochs
 from bert_mobile.train.finetune.start import (
     Start,

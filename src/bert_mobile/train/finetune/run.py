@@ -44,7 +44,7 @@ from bert_mobile.train.finetune.objective import (
     span_teaching,
 )
 from bert_mobile.train.finetune.prepared import Prepared
-from bert_mobile.train.finetune.rounded import rounded_networks
+from bert_mobile.train.finetune.rounded import rounded_networks, rounding_of
 from bert_mobile.train.finetune.session import TorchSession
 from bert_mobile.train.finetune.settings import Course, FinetuneSettings
 from bert_mobile.train.finetune.start import fresh_model
@@ -104,6 +104,7 @@ class Finetuning:
         self.settings, self.prepared, self.out = settings, prepared, out
         self.world, self.sitting = world, sitting
         torch.manual_seed(settings.seed)
+        self.rounding = rounding_of(settings, prepared, out) if settings.qat else None
         self.model, self.network, parent = self._networks()
         self.parameters = list(self.model.parameters())
         self.scale = prepared.scale
@@ -240,10 +241,10 @@ class Finetuning:
     ) -> tuple[BertForTask, BertForTask | RoundedNetwork, BertForTask | None]:
         """Return the network that is trained, what answers (the same, or rounded), its parent."""
         device = self.world.device
-        if not self.settings.qat:
+        if self.rounding is None:
             model = fresh_model(self.prepared.start, self.prepared.config).to(device)
             return model, model, None
-        model, network, parent = rounded_networks(self.prepared, self.out)
+        model, network, parent = rounded_networks(self.rounding, self.prepared)
         return model.to(device), network.to(device), parent.to(device)
 
     def _objective(self, parent: BertForTask | None) -> Objective:

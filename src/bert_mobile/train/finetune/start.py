@@ -22,6 +22,7 @@ from bert_mobile.model.config import (
 )
 from bert_mobile.model.heads import BertForTask
 from bert_mobile.train.finetune.settings import FinetuneSettings
+from bert_mobile.train.rounded import refuse_quantized
 from bert_mobile.train.start import POOLER, load_encoder
 
 NUMBER = "LABEL_0"
@@ -65,11 +66,7 @@ def refuse_unfit_parent(start: Start, settings: FinetuneSettings) -> None:
 
     Raises `InputError` where it is rounded already, or was fine-tuned for something else.
     """
-    if start.file != WEIGHTS:
-        raise InputError(
-            f"{start.folder} is quantized already, expected the float model it was made from",
-            hint="name the folder that `bert-mobile finetune` wrote",
-        )
+    refuse_quantized(start.folder)
     config, kind = start.config, settings.kind
     is_several = config.problem_type == MULTI_LABEL
     if not has_head_for(config, kind) or settings.several != is_several:

@@ -1,0 +1,71 @@
+"""Fine-tuning with rounded weights, end to end: the file's layout, size and score."""
+
+import random
+import shutil
+
+import pytest
+
+from bert_mobile.labelled import LabelledText, TaggedSentence
+from bert_mobile.model.config import BertConfig
+from bert_mobile.quantize import read_packed
+from bert_mobile.quantize.pack import PackedMatrix
+from bert_mobile.quantize.report import folder_bytes
+from bert_mobile.runtime.sessions import open_session
+from bert_mobile.train.finetune import Data, finetune
+from bert_mobile.train.finetune.prepared import prepare
+from bert_mobile.train.sitting import Sitting
+from tests.conftest import WORDS
+from tests.train.finetune.conftest import sentence
+
+HARD = 100_000
+"""Bytes in which nearly every matrix has 2 bits."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    monkeypatch.setattr("bert_mobile.train.finetune.command.draw_curve", lambda *_: None)
+    monkeypatch.setattr("bert_mobile.tasks.reports.draw", lambda *_: None)
+
+
+def texts(count):
+    """Return texts whose label is the one word of them that is among five."""
+    chance, found = random.Random(4), []
+    for line in range(1, count + 1):
+        words, key = sentence(chance), chance.choice(WORDS[60:65])
+        words.insert(chance.randrange(len(words) + 1), key)
+        found.append(LabelledText(line, (" ".join(words),), (key,), None))
+    return found
+
+
+def sentences(count):
+    """Return sentences whose words each have one tag of four."""
+    chance, found = random.Random(5), []
+    for line in range(1, count + 1):
+        words = tuple(sentence(chance))
+        tags = tuple("ABCD"[WORDS.index(word) % 4] for word in words)
+        found.append(TaggedSentence(line, words, tags))
+    return found
+
+
+def layouts(folder):
+    """Return the layout of every matrix."""
+    packed = read_packed(folder).items()
+    return {name: each.layout for name, each in packed if isinstance(each, PackedMatrix)}
+
+
+@pytest.mark.parametrize(("kind", "make"), [("classify", texts), ("tag", sentences)])
+def test_the_small_file_has_the_layout_and_a_better_score(kind, make, settings, tmp_path):
+    examples = make(600)
+    data, folder = Data(examples[:400], examples[400:]), tmp_path / "float"
+    finetune(settings(kind, train=""), folder, data=data)
+    learning = settings(kind, train="", epochs=2, qat=True, max_bytes=HARD, model=str(folder))
+    prepared, out = prepare(learning, data), tmp_path / "out"
+    finetune(learning, out, prepared=prepared, sitting=Sitting(minutes=1e-9))
+    plain, small = shutil.copytree(out / "start", tmp_path / "plain"), out / "quantized"
+    learned = finetune(learning, out, prepared=prepared, resume=True)
+    assert layouts(small) == layouts(plain)
+    assert 2 in {layout.bits for layout in layouts(small).values()}
+    assert folder_bytes(small) <= HARD
+    before = prepared.judge.figures(open_session(plain, BertConfig.read(plain)))
+    print(f"quantized {before}, and trained so {learned.quantized}")
+    assert learned.quantized[learned.metric] > before[learned.metric]
