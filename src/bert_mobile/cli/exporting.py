@@ -35,8 +35,10 @@ _ALL = "all"
     help="How weights are stored; mix is what `quantize` decided, carried over.",
 )  # fmt: skip
 @click.option(
-    "--max-bytes", type=ByteCount(), metavar="N", help="Quantize a float MODEL to so many first."
-)
+    "--max-bytes", type=ByteCount(), metavar="N",
+    help="Quantize a float MODEL first, so that the artifact has at most so many (all: what is "
+    "quantized).",
+)  # fmt: skip
 @click.option("--calibration", type=PATH, metavar="FILE", help="As for `quantize`.")
 @click.option("--reference", type=FOLDER, metavar="DIR", help="Compare with this float model.")
 @click.option("--task", metavar="NAME|FILE", help="Judge both by this, as `evaluate --task` does.")
@@ -62,7 +64,7 @@ def export(model: str, to: str, out: Path, as_json: bool, **options: Any) -> Non
         folder = resolve(model)
         options["reference"] = options["reference"] or folder
         with tempfile.TemporaryDirectory() as scratch:
-            model = str(_quantized(folder, Path(scratch), options))
+            model = str(_quantized(folder, to, Path(scratch), options))
             _export(model, to, out, as_json, options)
         return
     _export(model, to, out, as_json, options)
@@ -78,12 +80,18 @@ def _check(options: Mapping[str, Any]) -> None:
             raise click.UsageError(f"--{option} is for the proof, which --no-proof leaves out")
 
 
-def _quantized(folder: Path, scratch: Path, options: Mapping[str, Any]) -> Path:
+def _quantized(folder: Path, to: str, scratch: Path, options: Mapping[str, Any]) -> Path:
     """Quantize a float model into `scratch`, under its own name."""
-    from bert_mobile.quantize import quantize
-
     out = scratch / folder.resolve().name
-    quantize(folder, out, max_bytes=options["max_bytes"], calibration=options["calibration"])
+    bounds = {name: options[name] for name in ("max_bytes", "calibration")}
+    if to == _ALL:
+        from bert_mobile.quantize import quantize
+
+        quantize(folder, out, **bounds)
+    else:
+        from bert_mobile.export.budget import quantize_for
+
+        quantize_for(to, folder, out, **bounds)
     return out
 
 
