@@ -160,3 +160,18 @@ def test_llama_cpp_is_proven_on_single_texts(tiny_checkpoint, tmp_path):
     assert made.proof["outputs"] == ["last_hidden_state"]
     assert made.proof["pairs"] is False
     assert made.proof["largest_difference"] < 0.05
+
+
+def test_hidden_states_alone_are_compared_and_not_judged(tiny_checkpoint, tmp_path, monkeypatch):
+    def without_heads(source, width, folder):
+        kept = {
+            n: w for n, w in source.weights.items() if not n.startswith(("cls.", "bert.pooler"))
+        }
+        write(replace(source, weights=kept), width, folder)
+
+    monkeypatch.setitem(TARGETS, "rows", Target("rows", PLACES, (), "export", without_heads))
+    proving = Proving(tiny_checkpoint, Question("mlm", "nowhere"))  # never looked at
+    made = export(tiny_checkpoint, "rows", tmp_path / "out", proving=proving)
+    assert made.proof["passed"]
+    assert set(made.proof["differences"]) == {"last_hidden_state"}
+    assert "figures" not in made.proof
