@@ -9,6 +9,7 @@ for chosen rows. Matrices lie at the names of `model.names`, for others to be pu
 Dimensions: B batch, T tokens, M chosen rows, H hidden, V vocabulary, L labels.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn, tanh
 from torch.nn import functional
@@ -115,7 +116,8 @@ def _network(source: Source) -> BertForPretraining | BertForTask:
         network = BertForPretraining(source.config)
     else:
         network = BertForTask(source.config)
-    network.from_huggingface(source.weights)
+    writable = {name: np.require(each, requirements="W") for name, each in source.weights.items()}
+    network.from_huggingface(writable)  # PyTorch warns of arrays that lie in a read-only file
     return network
 
 
