@@ -6,9 +6,11 @@ from itertools import cycle
 import numpy as np
 
 from bert_mobile.model.config import BertConfig
+from bert_mobile.quantize.graph import build_graph
 from bert_mobile.quantize.interface import WORDS
 from bert_mobile.quantize.pack import Layout, PackedRows, pack_matrix, unpack_matrix
 from bert_mobile.runtime.batches import Batch
+from bert_mobile.runtime.sessions import OnnxSession
 
 LAYOUTS = (
     Layout(4, 32),
@@ -57,3 +59,19 @@ def difference(found: np.ndarray, expected: np.ndarray, batch: Batch) -> float:
     is_by_token = found.shape[:2] == batch.mask.shape
     kept = batch.mask == 1 if is_by_token else slice(None)
     return float(np.abs(found[kept] - expected[kept]).max())
+
+
+def oracle(config, weights):
+    """Return our ONNX graph of these weights, opened: what every other file is to answer like."""
+    model = build_graph(config, weights).SerializeToString()
+    return OnnxSession(model, "oracle", threads=1)
+
+
+def worst(session, expected, config, shapes) -> float:
+    """Return the largest difference over all outputs, which both have, and batches."""
+    assert session.outputs == expected.outputs
+    return max(
+        difference(session.run(output, some), expected.run(output, some), some)
+        for some in (batch(config, *shape) for shape in shapes)
+        for output in expected.outputs
+    )

@@ -10,11 +10,9 @@ from bert_mobile.checkpoint import read_weights
 from bert_mobile.errors import ArtifactError
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS, BertConfig
-from bert_mobile.quantize.graph import build_graph
 from bert_mobile.quantize.interface import HIDDEN, LOGITS
 from bert_mobile.quantize.pack import Layout, PackedRows, pack_matrix, unpack_matrix
-from bert_mobile.runtime.sessions import OnnxSession
-from tests.export.packed import batch, difference, packed_weights
+from tests.export.packed import batch, oracle, packed_weights, worst
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("executorch", reason="needs the extra [executorch]")
@@ -34,24 +32,10 @@ def opened(path):
     return ExecuTorchSession(path, path, threads=1)
 
 
-def oracle(config, weights):
-    model = build_graph(config, weights).SerializeToString()
-    return OnnxSession(model, "oracle", threads=1)
-
-
-def worst(session, expected, config):
-    assert session.outputs == expected.outputs
-    return max(
-        difference(session.run(output, some), expected.run(output, some), some)
-        for some in (batch(config, *shape) for shape in SHAPES)
-        for output in expected.outputs
-    )
-
-
 def test_float32_answers_as_the_onnx_file(tmp_path, tiny_config, tiny_weights):
     expected = oracle(tiny_config, tiny_weights)
     session = written(tmp_path, tiny_config, tiny_weights, "float32")
-    assert worst(session, expected, tiny_config) < 5e-5
+    assert worst(session, expected, tiny_config, SHAPES) < 5e-5
     some = batch(tiny_config, 3, 40)
     for positions in ([5], [0, 41, 80], list(range(70))):
         chosen = np.array(positions)
@@ -65,15 +49,15 @@ def test_heads_of_tasks(tmp_path, tiny_task, architecture):
     config = BertConfig.read(folder)
     weights = read_weights(folder, config)
     session = written(tmp_path, config, weights, "float32")
-    assert worst(session, oracle(config, weights), config) < 5e-5
+    assert worst(session, oracle(config, weights), config, SHAPES) < 5e-5
 
 
 def test_mix_answers_like_the_packed_onnx_file(tmp_path, tiny_config, tiny_weights):
     """Activations are rounded to 8 bits here; the float model is further away."""
     packed, rounded = packed_weights(tiny_weights)
     session = written(tmp_path, tiny_config, rounded, "mix", packed)
-    by_mix = worst(session, oracle(tiny_config, rounded), tiny_config)
-    by_float = worst(session, oracle(tiny_config, tiny_weights), tiny_config)
+    by_mix = worst(session, oracle(tiny_config, rounded), tiny_config, SHAPES)
+    by_float = worst(session, oracle(tiny_config, tiny_weights), tiny_config, SHAPES)
     assert by_mix < 0.5 * by_float
 
 
@@ -82,7 +66,7 @@ def test_plain_widths_round_every_matrix(tmp_path, tiny_config, tiny_weights, wi
     bare = {n: w for n, w in tiny_weights.items() if not n.startswith(("cls.", "bert.pooler"))}
     session = written(tmp_path, tiny_config, bare, width)
     assert session.outputs == {HIDDEN}
-    assert 0.001 < worst(session, oracle(tiny_config, bare), tiny_config) < limit
+    assert 0.001 < worst(session, oracle(tiny_config, bare), tiny_config, SHAPES) < limit
 
 
 LAYOUTS = [Layout(bits, block, symmetric) for bits in (2, 4) for block in (16, 64)

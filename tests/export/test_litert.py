@@ -7,11 +7,9 @@ from bert_mobile.checkpoint import read_weights
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS, BertConfig
-from bert_mobile.quantize.graph import build_graph
 from bert_mobile.quantize.interface import HIDDEN, LOGITS, WORDS
 from bert_mobile.quantize.pack import Layout, pack_matrix, unpack_matrix
-from bert_mobile.runtime.sessions import OnnxSession
-from tests.export.packed import batch, difference, packed_weights
+from tests.export.packed import batch, oracle, packed_weights, worst
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs the extra [litert]")
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
@@ -34,20 +32,6 @@ def opened(path):
     return LiteRtSession(path, path, threads=1)
 
 
-def oracle(config, weights):
-    model = build_graph(config, weights).SerializeToString()
-    return OnnxSession(model, "oracle", threads=1)
-
-
-def worst(session, expected, config):
-    assert session.outputs == expected.outputs
-    return max(
-        difference(session.run(output, some), expected.run(output, some), some)
-        for some in (batch(config, *shape) for shape in SHAPES)
-        for output in expected.outputs
-    )
-
-
 def parsed(path):
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
 
@@ -55,9 +39,9 @@ def parsed(path):
 def test_float32_and_float16_answer_as_the_onnx_file(tmp_path, tiny_config, tiny_weights):
     expected = oracle(tiny_config, tiny_weights)
     full = written(tmp_path / "full", tiny_config, tiny_weights, "float32")
-    assert worst(full, expected, tiny_config) < 5e-5
+    assert worst(full, expected, tiny_config, SHAPES) < 5e-5
     half = written(tmp_path / "half", tiny_config, tiny_weights, "float16")
-    assert 1e-5 < worst(half, expected, tiny_config) < 0.05
+    assert 1e-5 < worst(half, expected, tiny_config, SHAPES) < 0.05
     whole, small = (
         sum(len(each.data) for each in parsed(tmp_path / name / target.PLACE).buffers
             if each.data is not None)
@@ -72,14 +56,14 @@ def test_heads_of_tasks(tmp_path, tiny_task, architecture):
     config = BertConfig.read(folder)
     weights = read_weights(folder, config)
     session = written(tmp_path, config, weights, "float32")
-    assert worst(session, oracle(config, weights), config) < 5e-5
+    assert worst(session, oracle(config, weights), config, SHAPES) < 5e-5
 
 
 def test_a_bare_encoder_has_hidden_states_only(tmp_path, tiny_config, tiny_weights):
     bare = {n: w for n, w in tiny_weights.items() if not n.startswith(("cls.", "bert.pooler"))}
     session = written(tmp_path, tiny_config, bare, "float32")
     assert session.outputs == {HIDDEN}
-    assert worst(session, oracle(tiny_config, bare), tiny_config) < 5e-5
+    assert worst(session, oracle(tiny_config, bare), tiny_config, SHAPES) < 5e-5
 
 
 def test_words_are_scored_where_they_are_asked_for(tmp_path, tiny_config, tiny_weights):
@@ -97,8 +81,8 @@ def test_mix_answers_like_the_packed_onnx_file(tmp_path, tiny_config, tiny_weigh
     notes = target.write(Source(tmp_path, tiny_config, rounded, packed), "mix", tmp_path)
     assert [note.partition(":")[0] for note in notes] == ["re-rounded"]
     session = opened(tmp_path / target.PLACE)
-    by_mix = worst(session, oracle(tiny_config, rounded), tiny_config)
-    by_float = worst(session, oracle(tiny_config, tiny_weights), tiny_config)
+    by_mix = worst(session, oracle(tiny_config, rounded), tiny_config, SHAPES)
+    by_float = worst(session, oracle(tiny_config, tiny_weights), tiny_config, SHAPES)
     assert by_mix < 0.5 * by_float
 
 
@@ -167,7 +151,7 @@ def test_constants_begin_at_multiples_of_sixteen(tmp_path, tiny_config, tiny_wei
 @pytest.mark.parametrize(("width", "limit"), [("int8", 0.5), ("int4", 6)])
 def test_plain_widths_round_every_matrix(tmp_path, tiny_config, tiny_weights, width, limit):
     session = written(tmp_path, tiny_config, tiny_weights, width)
-    assert 0.001 < worst(session, oracle(tiny_config, tiny_weights), tiny_config) < limit
+    assert 0.001 < worst(session, oracle(tiny_config, tiny_weights), tiny_config, SHAPES) < limit
     shape = list(tiny_weights[WORDS].shape)
     kinds = {
         each.type

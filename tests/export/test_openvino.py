@@ -6,10 +6,8 @@ import pytest
 from bert_mobile.checkpoint import read_weights
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS, BertConfig
-from bert_mobile.quantize.graph import build_graph
 from bert_mobile.quantize.interface import WORDS
-from bert_mobile.runtime.sessions import OnnxSession
-from tests.export.packed import batch, difference, packed_weights
+from tests.export.packed import oracle, packed_weights, worst
 
 openvino = pytest.importorskip("openvino", reason="needs the extra [openvino]")
 target = pytest.importorskip("bert_mobile.export.openvino")
@@ -25,20 +23,6 @@ def written(folder, config, weights, width, packed=None):
     return OpenVinoSession(path, path, threads=1, exact=True)
 
 
-def oracle(config, weights):
-    model = build_graph(config, weights).SerializeToString()
-    return OnnxSession(model, "oracle", threads=1)
-
-
-def worst(session, expected, config):
-    assert session.outputs == expected.outputs
-    return max(
-        difference(session.run(output, some), expected.run(output, some), some)
-        for some in (batch(config, *shape) for shape in SHAPES)
-        for output in expected.outputs
-    )
-
-
 def constants(path):
     return [
         node
@@ -50,9 +34,9 @@ def constants(path):
 def test_float32_and_float16_answer_as_the_onnx_file(tmp_path, tiny_config, tiny_weights):
     expected = oracle(tiny_config, tiny_weights)
     full = written(tmp_path / "full", tiny_config, tiny_weights, "float32")
-    assert worst(full, expected, tiny_config) < 5e-5
+    assert worst(full, expected, tiny_config, SHAPES) < 5e-5
     half = written(tmp_path / "half", tiny_config, tiny_weights, "float16")
-    assert 1e-5 < worst(half, expected, tiny_config) < 0.05
+    assert 1e-5 < worst(half, expected, tiny_config, SHAPES) < 0.05
     sizes = [(tmp_path / name / "openvino/model.bin").stat().st_size for name in ("full", "half")]
     assert sizes[1] < 0.51 * sizes[0]
 
@@ -63,20 +47,20 @@ def test_heads_of_tasks(tmp_path, tiny_task, architecture):
     config = BertConfig.read(folder)
     weights = read_weights(folder, config)
     session = written(tmp_path, config, weights, "float32")
-    assert worst(session, oracle(config, weights), config) < 5e-5
+    assert worst(session, oracle(config, weights), config, SHAPES) < 5e-5
 
 
 def test_a_bare_encoder_has_hidden_states_only(tmp_path, tiny_config, tiny_weights):
     bare = {n: w for n, w in tiny_weights.items() if not n.startswith(("cls.", "bert.pooler"))}
     session = written(tmp_path, tiny_config, bare, "float32")
     assert session.outputs == {"last_hidden_state"}
-    assert worst(session, oracle(tiny_config, bare), tiny_config) < 5e-5
+    assert worst(session, oracle(tiny_config, bare), tiny_config, SHAPES) < 5e-5
 
 
 def test_mix_carries_every_layout_over(tmp_path, tiny_config, tiny_weights):
     packed, rounded = packed_weights(tiny_weights)
     session = written(tmp_path, tiny_config, rounded, "mix", packed)
-    assert worst(session, oracle(tiny_config, rounded), tiny_config) < 5e-5
+    assert worst(session, oracle(tiny_config, rounded), tiny_config, SHAPES) < 5e-5
 
 
 def test_the_decoded_weights_are_ours_bit_for_bit(tmp_path, tiny_config, tiny_weights):
@@ -113,7 +97,7 @@ def test_the_embedding_is_stored_once(tmp_path, tiny_config, tiny_weights):
 def test_nncf_rounds_every_matrix(tmp_path, tiny_config, tiny_weights, width, kind, limit, capfd):
     pytest.importorskip("nncf", reason="needs the extra [openvino]")
     session = written(tmp_path, tiny_config, tiny_weights, width)
-    assert 0.001 < worst(session, oracle(tiny_config, tiny_weights), tiny_config) < limit
+    assert 0.001 < worst(session, oracle(tiny_config, tiny_weights), tiny_config, SHAPES) < limit
     found = {
         (node.get_element_type().get_type_name(), len(node.shape) > 1 and node.shape[0])
         for node in constants(tmp_path / target.PLACE)

@@ -17,6 +17,7 @@ from bert_mobile.export.litert.weights import (
     lookup,
     product,
     reshape,
+    row_count,
     stored,
 )
 from bert_mobile.export.rounding import is_rounded, rounded_plainly
@@ -120,7 +121,7 @@ class _Network:
         """Add x · Wᵀ + b: (T, in) to (T, out); each part of the rows on its own."""
         biases, start, found = float_weight(self._weights, bias), 0, []
         for name, part in self.parts(weight):
-            rows = _count(self._weights, weight, name)
+            rows = row_count(part)
             here = graph.constant(f"{bias} of {name}", biases[start : start + rows])
             found.append(product(graph, x, part, name, here))
             start += rows
@@ -141,7 +142,7 @@ class _Network:
         parts, start = self.parts(table), 0
         found: Tensor | None = None
         for name, part in parts:
-            count = _count(self._weights, table, name)
+            count = row_count(part)
             own = indices if len(parts) == 1 else _clipped(graph, indices, start, count)
             rows = lookup(graph, own, part, name)
             found = rows if found is None else _later(graph, indices, start, rows, found)
@@ -159,11 +160,6 @@ class _Network:
         scaled = _multiply(graph, _subtract(graph, x, mean), scale)
         scaled = _multiply(graph, scaled, self.vector(graph, f"{prefix}.weight"))
         return _add(graph, scaled, self.vector(graph, f"{prefix}.bias"))
-
-
-def _count(weights: Mapping[str, Any], table: str, name: str) -> int:
-    """Return how many rows a part has."""
-    return int(dict(named_parts(weights, table))[name].shape[0])
 
 
 def _add_bucket(file: File, network: _Network, tokens: int) -> None:

@@ -33,7 +33,7 @@ def stored(weight: FloatArray | PackedMatrix) -> Stored:
 def product(graph: Subgraph, x: Tensor, weight: Stored, name: str, bias: Tensor | None) -> Tensor:
     """Add x · Wᵀ + b: (T, C) to (T, R)."""
     rows = x.shape[0]
-    result = _connected(graph, x, matrix(graph, weight, name), bias, _rows(weight))
+    result = _connected(graph, x, matrix(graph, weight, name), bias, row_count(weight))
     if not isinstance(weight, Nibbles) or weight.shifts is None:
         return result
     blocks = weight.scales.shape[1]
@@ -41,8 +41,10 @@ def product(graph: Subgraph, x: Tensor, weight: Stored, name: str, bias: Tensor 
     axis = graph.constant("of blocks", np.array([2], np.int32))
     sums = graph.apply("SUM", [sums, axis], (rows, blocks), keepDims=False)
     shifts = _half(graph, f"{name}.shifts", weight.shifts)
-    shifted = _connected(graph, sums, shifts, None, _rows(weight))
-    return graph.apply("ADD", [result, shifted], (rows, _rows(weight)), fusedActivationFunction=0)
+    shifted = _connected(graph, sums, shifts, None, row_count(weight))
+    return graph.apply(
+        "ADD", [result, shifted], (rows, row_count(weight)), fusedActivationFunction=0
+    )
 
 
 def lookup(graph: Subgraph, indices: Tensor, weight: Stored, name: str) -> Tensor:
@@ -102,7 +104,8 @@ def _half(graph: Subgraph, name: str, values: HalfArray) -> Tensor:
     return graph.apply("DEQUANTIZE", [halves], values.shape, kind=np.float32, version=3)
 
 
-def _rows(weight: Stored) -> int:
+def row_count(weight: Stored) -> int:
+    """Return how many rows a matrix has."""
     if isinstance(weight, Nibbles | RowsOfBytes):
         return len(weight.codes)
     return len(weight.values if isinstance(weight, Halves) else weight)
