@@ -3,7 +3,7 @@
 Dimensions: B batch, T tokens, M chosen positions, H hidden, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -51,6 +51,16 @@ class Session(Protocol):
 
     def run_several(self, outputs: Sequence[str], batch: Batch) -> list[FloatArray]:
         """Return several outputs for a batch, of one pass through the network."""
+
+
+def check_outputs(asked: Iterable[str], there: Set[str], name: Path) -> None:
+    """Raise `ArtifactError` where the network `name` lacks an output that is asked for."""
+    for output in asked:
+        if output not in there:
+            raise ArtifactError(
+                f"{name} has no output {output!r}, only {', '.join(sorted(there))}",
+                hint="use a model that was trained for this question",
+            )
 
 
 class OnnxSession:
@@ -112,13 +122,7 @@ class OnnxSession:
 
     def _feed(self, outputs: Sequence[str], batch: Batch) -> dict[str, IntArray]:
         """Return the inputs that the network takes, after checking that it has the outputs."""
-        for output in outputs:
-            if output not in self.outputs:
-                raise ArtifactError(
-                    f"{self._name} has no output {output!r}, only "
-                    f"{', '.join(sorted(self.outputs))}",
-                    hint="use a model that was trained for this question",
-                )
+        check_outputs(outputs, self.outputs, self._name)
         arrays = dict(zip(INPUTS, (batch.ids, batch.mask, batch.types), strict=True))
         return {name: array for name, array in arrays.items() if name in self._inputs}
 

@@ -24,7 +24,7 @@ import numpy as np
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
 from bert_mobile.quantize.interface import HEAD_ROWS, INPUTS, LOGITS, POSITIONS
 from bert_mobile.runtime.batches import Batch, IntArray
-from bert_mobile.runtime.sessions import FloatArray
+from bert_mobile.runtime.sessions import FloatArray, check_outputs
 
 try:
     import openvino
@@ -96,13 +96,7 @@ class OpenVinoSession:
     def _answers(
         self, outputs: tuple[str, ...], batch: Batch, more: dict[str, IntArray]
     ) -> list[FloatArray]:
-        for output in outputs:
-            if output not in self.outputs:
-                raise ArtifactError(
-                    f"{self._name} has no output {output!r}, only "
-                    f"{', '.join(sorted(self.outputs))}",
-                    hint="use a model that was trained for this question",
-                )
+        check_outputs(outputs, self.outputs, self._name)
         feed = dict(zip(INPUTS, (batch.ids, batch.mask, batch.types), strict=True)) | more
         try:
             with self._lock:  # one request is all that a compiled model keeps

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_mobile.errors import ArtifactError
 from bert_mobile.quantize.interface import END_LOGITS, HIDDEN, INPUTS, LOGITS, START_LOGITS
 from bert_mobile.runtime.batches import Batch, IntArray
-from bert_mobile.runtime.sessions import FloatArray
+from bert_mobile.runtime.sessions import FloatArray, check_outputs
 
 _ROWS = 64  # hidden states whose words are scored at a time: bounds the memory
 
@@ -50,13 +49,7 @@ class SingleTexts(ABC):
 
     def run_several(self, outputs: Sequence[str], batch: Batch) -> list[FloatArray]:
         """Return several outputs for a batch, float32, 0 at padding; see `Session`."""
-        for output in outputs:
-            if output not in self.outputs:
-                raise ArtifactError(
-                    f"{self._name} has no output {output!r}, only "
-                    f"{', '.join(sorted(self.outputs))}",
-                    hint="use a model that was trained for this question",
-                )
+        check_outputs(outputs, self.outputs, self._name)
         rows = [self._encode(_without_padding(batch, row)) for row in range(len(batch.ids))]
         return [self._joined(output, rows, batch) for output in outputs]
 
