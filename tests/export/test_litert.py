@@ -5,10 +5,13 @@ import pytest
 
 from bert_mobile.checkpoint import read_weights
 from bert_mobile.errors import ArtifactError, InputError
-from bert_mobile.export.source import Source
+from bert_mobile.export import TARGETS
+from bert_mobile.export.source import Source, read_source
+from bert_mobile.export.symmetric import Nibbles
 from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS, BertConfig
+from bert_mobile.quantize import quantize
 from bert_mobile.quantize.interface import HIDDEN, LOGITS, WORDS
-from bert_mobile.quantize.pack import Layout, pack_matrix, unpack_matrix
+from bert_mobile.quantize.pack import Layout, pack_matrix, parts_of, unpack_matrix
 from tests.export.packed import batch, oracle, packed_weights, worst
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="needs the extra [litert]")
@@ -97,6 +100,16 @@ def test_the_decoded_weights_are_ours(layout):
     found = looked_up(form, 50)
     shifts = np.zeros(1) if form.shifts is None else np.abs(form.shifts).max()
     np.testing.assert_allclose(found, unpack_matrix(packed), rtol=0, atol=shifts / 2048 + 1e-7)
+
+
+def test_what_is_quantized_for_it_needs_no_shifts(tiny_checkpoint, tmp_path):
+    storage = TARGETS["litert"].storage
+    quantize(tiny_checkpoint, tmp_path / "q", max_bytes=130_000, storage=storage)
+    packed = read_source(tmp_path / "q").packed
+    stored = [forms.stored(part) for each in packed.values() for part in parts_of(each)]
+    nibbles = [form for form in stored if isinstance(form, Nibbles)]
+    assert nibbles
+    assert all(form.shifts is None for form in nibbles)
 
 
 def test_blocks_of_eight_bits_are_rounded_by_rows():

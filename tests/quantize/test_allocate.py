@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from bert_mobile.errors import ArtifactError
-from bert_mobile.quantize.allocate import allocate, least_bytes, lower_hull, menu, weighed
+from bert_mobile.quantize.allocate import (
+    OURS,
+    Storage,
+    allocate,
+    layouts_of,
+    least_bytes,
+    lower_hull,
+    menu,
+    weighed,
+)
 from bert_mobile.quantize.pack import Layout
 
 
@@ -15,7 +24,7 @@ def matrix(rows, columns=128, seed=0):
 
 
 def hull(name, matrix):
-    return lower_hull(menu(name, matrix, None))
+    return lower_hull(menu(name, matrix, None, OURS, measured=False))
 
 
 def test_a_menu_is_the_convex_hull_from_cheapest_to_best():
@@ -28,10 +37,19 @@ def test_a_menu_is_the_convex_hull_from_cheapest_to_best():
 
 
 def test_narrow_matrices_use_the_blocks_that_divide_them():
-    assert {choice.layout.block for choice in menu("w", matrix(50, 96), None)} == {32}
-    assert {choice.layout.block for choice in menu("w", matrix(50, 48), None)} == {16}
+    for columns, block in ((96, 32), (48, 16)):
+        assert {each.block for each in layouts_of("w", columns, OURS, measured=False)} == {block}
     with pytest.raises(ArtifactError, match="w has 40 columns, expected a multiple of 16"):
-        menu("w", matrix(50, 40), None)
+        layouts_of("w", 40, OURS, measured=False)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_storage_offers_what_it_holds_only(measured):
+    storage = Storage(bits=(4, 8), blocks=(32,), zero_points=False, negative_scales=False)
+    assert layouts_of("w", 128, storage, measured=measured) == [
+        Layout(4, 32, symmetric=True, positive=True),
+        Layout(8, 32),
+    ]
 
 
 def test_the_budget_is_kept_and_more_of_it_never_hurts():
@@ -64,7 +82,7 @@ def test_the_matrix_with_the_larger_error_is_served_first():
 
 
 def test_with_text_two_bits_and_symmetric_blocks_are_on_the_menu():
-    choices = menu("w", matrix(64), np.eye(128), measured=True, fewest_bits=2)
+    choices = menu("w", matrix(64), np.eye(128), OURS, measured=True)
     assert {(c.layout.bits, c.layout.symmetric) for c in choices} == {
         (2, True),
         (2, False),
@@ -76,7 +94,7 @@ def test_with_text_two_bits_and_symmetric_blocks_are_on_the_menu():
 
 
 def test_layouts_take_their_scale_from_the_measured_one_of_as_many_bits_or_fewer():
-    choices = menu("w", matrix(64), None, measured=True, fewest_bits=2)
+    choices = menu("w", matrix(64), None, OURS, measured=True)
     errors = {choice.layout: choice.error for choice in choices}
     probes = {Layout(2, 64): 0.3, Layout(4, 64): 0.1}
     losses = {choice.layout: choice.error for choice in weighed(choices, probes)}

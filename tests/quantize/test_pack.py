@@ -69,6 +69,13 @@ def test_a_symmetric_range_is_turned_round_where_that_is_better(sign):
     np.testing.assert_array_equal(unpack_matrix(packed), row)
 
 
+def test_scales_stay_positive_where_they_must():
+    row = -np.tile(np.arange(4, dtype=np.float32) - 2, 4)[None]
+    packed = pack_matrix(row, Layout(2, 16, symmetric=True, positive=True))
+    assert packed.scales.item() > 0
+    assert 0.3 < np.abs(unpack_matrix(packed) - row).max() < 1  # one step clipped, or nearly
+
+
 @given(st.integers(1, 5), st.integers(1, 9), st.sampled_from([2, 4, 8]), st.randoms())
 def test_codes_round_trip(rows, columns, bits, random):
     codes = np.array(

@@ -11,6 +11,7 @@ LAYOUTS = [
     Layout(2, 128, symmetric=True),
     Layout(4, 32),
     Layout(4, 128, symmetric=True),
+    Layout(4, 64, symmetric=True, positive=True),
     Layout(8, 64),
 ]
 
@@ -32,6 +33,15 @@ def test_products_change_less_than_by_rounding_weight_by_weight(layout):
     plain = unpack_matrix(pack_matrix(matrix, layout, np.diag(hessian).astype(np.float32)))
     ours = unpack_matrix(round_second_order(matrix, layout, hessian))
     assert product_error(matrix, ours, hessian) < 0.6 * product_error(matrix, plain, hessian)
+
+
+def test_scales_stay_positive_where_they_must():
+    """Also where the other weights of a row would turn one round."""
+    matrix, hessian = weights(rows=400, columns=64), damped(covariance(64, rank=2))
+    for positive in (False, True):
+        layout = Layout(2, 16, symmetric=True, positive=positive)
+        rounded = round_second_order(matrix, layout, hessian)
+        assert (rounded.scales < 0).any() != positive
 
 
 def test_the_error_is_that_of_products_with_such_inputs():

@@ -17,6 +17,7 @@ from bert_mobile.model.config import (
     TOKENS,
     BertConfig,
 )
+from bert_mobile.quantize.allocate import OURS
 from bert_mobile.quantize.calibrate import OUTPUT_WORDS, Calibrator, _Sums
 from bert_mobile.quantize.interface import WORDS
 from bert_mobile.quantize.pack import Layout, PackedRows, pack_matrix, unpack_matrix
@@ -138,7 +139,7 @@ def test_menus_tell_what_was_measured(tiny_config, tiny_weights, tiny_tokenizer,
     monkeypatch.setattr("bert_mobile.quantize.sensitivity._FEWEST_ROWS", 100)
     units = units_of(tiny_weights, [WORDS, QUERY, INNER], cut=True)
     tokenizer = load_tokenizer(tiny_tokenizer)
-    rounder, menus = measure(tiny_config, tiny_weights, units, tokenizer, text, fewest_bits=2)
+    rounder, menus = measure(tiny_config, tiny_weights, units, tokenizer, text, OURS)
     assert [(each.unit, each.bits) for each in menus.measured] == [
         (str(unit), bits) for unit in units for bits in (2, 4)
     ]
@@ -148,7 +149,7 @@ def test_menus_tell_what_was_measured(tiny_config, tiny_weights, tiny_tokenizer,
         losses = [choice.error for choice in menus.choices[unit]]
         assert losses == sorted(losses, reverse=True)
     assert menus.text["lines"] == 24
-    chosen = coarsest(tiny_weights, units, measured=True, fewest_bits=2)
+    chosen = coarsest(tiny_weights, units, OURS, measured=True)
     stored = rounder.stored(chosen)
     assert {chosen[unit].layout for unit in units} == {Layout(2, 64, symmetric=True)}
     assert not isinstance(stored[WORDS], PackedRows)  # one layout everywhere: one matrix

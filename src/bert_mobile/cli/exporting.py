@@ -36,8 +36,7 @@ _ALL = "all"
 )  # fmt: skip
 @click.option(
     "--max-bytes", type=ByteCount(), metavar="N",
-    help="Quantize a float MODEL first, so that the artifact has at most so many (all: what is "
-    "quantized).",
+    help="Quantize a float MODEL first, so that the artifact has at most so many.",
 )  # fmt: skip
 @click.option("--calibration", type=PATH, metavar="FILE", help="As for `quantize`.")
 @click.option("--reference", type=FOLDER, metavar="DIR", help="Compare with this float model.")
@@ -58,16 +57,18 @@ def export(model: str, to: str, out: Path, as_json: bool, **options: Any) -> Non
     gets a folder of each target and proofs.md, proofs.json and proofs.png of all.
     """
     _check(options)
-    if options["max_bytes"] is not None:
+    if to == _ALL:
+        _export_to_all(model, out, as_json, options)
+    elif options["max_bytes"] is None:
+        _export(model, to, out, as_json, options)
+    else:
         from bert_mobile.hub import resolve
 
         folder = resolve(model)
         options["reference"] = options["reference"] or folder
         with tempfile.TemporaryDirectory() as scratch:
-            model = str(_quantized(folder, to, Path(scratch), options))
-            _export(model, to, out, as_json, options)
-        return
-    _export(model, to, out, as_json, options)
+            quantized = _quantized(folder, to, Path(scratch), options)
+            _export(str(quantized), to, out, as_json, options)
 
 
 def _check(options: Mapping[str, Any]) -> None:
@@ -82,23 +83,15 @@ def _check(options: Mapping[str, Any]) -> None:
 
 def _quantized(folder: Path, to: str, scratch: Path, options: Mapping[str, Any]) -> Path:
     """Quantize a float model into `scratch`, under its own name."""
+    from bert_mobile.export.budget import quantize_for
+
     out = scratch / folder.resolve().name
     bounds = {name: options[name] for name in ("max_bytes", "calibration")}
-    if to == _ALL:
-        from bert_mobile.quantize import quantize
-
-        quantize(folder, out, **bounds)
-    else:
-        from bert_mobile.export.budget import quantize_for
-
-        quantize_for(to, folder, out, **bounds)
+    quantize_for(to, folder, out, **bounds)
     return out
 
 
 def _export(model: str, to: str, out: Path, as_json: bool, options: Mapping[str, Any]) -> None:
-    if to == _ALL:
-        _export_to_all(model, out, as_json, options)
-        return
     from bert_mobile.export import export as run
     from bert_mobile.hub import resolve
 
@@ -134,8 +127,12 @@ def _export_to_all(model: str, out: Path, as_json: bool, options: Mapping[str, A
     from bert_mobile.errors import RunError
     from bert_mobile.export.every import export_to_all
 
-    kept = ("width", "reference", "task", "data", "limit")
-    given = [(f"--{name}", str(options[name])) for name in kept if options[name] is not None]
+    kept = ("width", "max_bytes", "calibration", "reference", "task", "data", "limit")
+    given = [
+        (f"--{name.replace('_', '-')}", str(options[name]))
+        for name in kept
+        if options[name] is not None
+    ]
     words = [word for pair in given for word in pair]
     found = export_to_all(model, out, words + ["--no-proof"] * options["no_proof"])
     if as_json:

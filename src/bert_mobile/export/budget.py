@@ -1,8 +1,8 @@
 """A budget of bytes for what a target writes, which may take more than what `quantize` packed.
 
-LiteRT and ExecuTorch have no zero points and keep what those shift, llama.cpp has other blocks. So
-the model is quantized, written, weighed, and quantized again to as many bytes fewer as it had too
-many.
+The model is quantized to what the target holds as it is: LiteRT and ExecuTorch have no zero points
+and store what those shift, llama.cpp repeats the scales of larger blocks than its own. Then it is
+written, weighed, and quantized again to as many bytes fewer as it had too many.
 """
 
 import tempfile
@@ -11,6 +11,7 @@ from pathlib import Path
 from bert_mobile.checkpoint import CARD, PROVENANCE
 from bert_mobile.errors import InputError
 from bert_mobile.export.artifact import Exported, export
+from bert_mobile.export.table import TARGETS
 from bert_mobile.export.target import MIX
 from bert_mobile.quantize import quantize
 from bert_mobile.tokenizer import TOKENIZER_FILES
@@ -32,7 +33,8 @@ def quantize_for(
     allowed, size = max_bytes, 0
     for _ in range(_TRIES):
         try:
-            quantize(folder, out, max_bytes=allowed, calibration=calibration)
+            storage = TARGETS[to].storage
+            quantize(folder, out, max_bytes=allowed, calibration=calibration, storage=storage)
         except InputError:
             if allowed == max_bytes:
                 raise

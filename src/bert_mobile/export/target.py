@@ -8,6 +8,7 @@ from pathlib import Path
 from bert_mobile.errors import InputError, MissingExtraError
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS
+from bert_mobile.quantize.allocate import OURS, Storage
 
 FLOAT32, FLOAT16, INT8, INT4, MIX = WIDTHS = ("float32", "float16", "int8", "int4", "mix")
 """How weights are stored. `mix` is what `quantize` decided, carried over."""
@@ -38,6 +39,8 @@ class Target:
     write: Write
     heads: tuple[str, ...] = HEADS
     """Architectures that it can hold."""
+    storage: Storage = OURS
+    """What it holds of the decisions of `quantize` as they are."""
 
     @property
     def widths(self) -> tuple[str, ...]:

@@ -22,9 +22,34 @@ from bert_mobile.quantize.rounding import product_error
 Key = TypeVar("Key")
 """What names a matrix."""
 
-_BLOCKS = (128, 64, 32)
-_NARROW = 16
+_NARROW = 16  # a block
+_WITHOUT_TEXT = 4  # the fewest bits where nothing is measured
 _SAMPLED_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Which layouts a runtime holds as they are."""
+
+    bits: tuple[int, ...] = (2, 4, 8)
+    blocks: tuple[int, ...] = (128, 64, 32)
+    zero_points: bool = True
+    negative_scales: bool = True
+
+    def from_bits(self, fewest: int) -> "Storage":
+        """Return the same without what has fewer bits."""
+        return replace(self, bits=tuple(bits for bits in self.bits if bits >= fewest))
+
+    def of(self, bits: int, block: int) -> list[Layout]:
+        """Return its layouts of so many bits, the smaller first."""
+        if bits == 8:  # where zero points are not worth their bytes, see `pack`
+            return [Layout(bits, block)]
+        bare = Layout(bits, block, symmetric=True, positive=not self.negative_scales)
+        return [bare, Layout(bits, block, symmetric=False)] if self.zero_points else [bare]
+
+
+OURS = Storage()
+"""What ONNX Runtime reads."""
 
 
 @dataclass(frozen=True)
@@ -40,39 +65,34 @@ class Choice:
     product, then the loss that it adds, in nats (see `sensitivity`)."""
 
 
-def layouts_of(name: str, columns: int, *, measured: bool, fewest_bits: int = 4) -> list[Layout]:
+def layouts_of(name: str, columns: int, storage: Storage, *, measured: bool) -> list[Layout]:
     """Return the layouts worth considering for a matrix of so many columns.
 
-    Those have 2, 4 and 8 bits, from `fewest_bits` on. Without text (`measured` is false) all blocks
-    of 4 bits have zero points and there are no 2 bits: what those destroy, and what zero points are
-    worth, is seen in the answers only. Blocks of 16 run slower than blocks of 32 for little less
-    error, at 2 bits four times slower in ONNX Runtime 1.32; they serve only matrices too narrow for
-    anything else. Raises `ArtifactError` where no block divides the columns.
+    Without text (`measured` is false) all blocks of 4 bits have zero points, if those are held, and
+    there are no 2 bits: what those destroy, and what zero points are worth, is seen in the answers
+    only. Blocks of 16 run slower than blocks of 32 for little less error, at 2 bits four times
+    slower in ONNX Runtime 1.32; they serve only matrices too narrow for anything else. Raises
+    `ArtifactError` where no block divides the columns.
     """
-    blocks = [block for block in _BLOCKS if columns % block == 0] or [_NARROW]
+    blocks = [block for block in storage.blocks if columns % block == 0] or [_NARROW]
     if columns % blocks[0]:
         raise ArtifactError(
             f"{name} has {columns} columns, expected a multiple of {_NARROW}",
             hint="only models whose widths are multiples of 16 can be quantized",
         )
     if not measured:
-        return [Layout(bits, block) for bits in (4, 8) for block in blocks]
-    return [
-        Layout(bits, block, symmetric)
-        for bits in (2, 4, 8)
-        if bits >= fewest_bits
-        for block in blocks
-        for symmetric in ((True,) if bits == 8 else (True, False))
-    ]
+        bits_held = storage.from_bits(_WITHOUT_TEXT).bits
+        return [storage.of(bits, block)[-1] for bits in bits_held for block in blocks]
+    return [each for bits in storage.bits for block in blocks for each in storage.of(bits, block)]
 
 
 def menu(
     name: str,
     matrix: FloatArray,
     hessian: NDArray[np.float64] | None,
+    storage: Storage,
     *,
-    measured: bool = False,
-    fewest_bits: int = 4,
+    measured: bool,
 ) -> list[Choice]:
     """Return all layouts worth considering for a matrix (R, C), with the error of each.
 
@@ -82,8 +102,7 @@ def menu(
     sample = matrix[:: -(-len(matrix) // _SAMPLED_ROWS)]
     weights = None if hessian is None else np.diag(hessian).astype(np.float32)
     choices = []
-    layouts = layouts_of(name, matrix.shape[1], measured=measured, fewest_bits=fewest_bits)
-    for layout in layouts:
+    for layout in layouts_of(name, matrix.shape[1], storage, measured=measured):
         rounded = unpack_matrix(pack_matrix(sample, layout, weights))
         error = product_error(sample, rounded, hessian)
         choices.append(Choice(layout, layout.nbytes(matrix.shape), error))

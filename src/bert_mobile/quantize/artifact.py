@@ -26,7 +26,7 @@ from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256
 from bert_mobile.judging.figures import Figures
 from bert_mobile.model.config import PRETRAINING, BertConfig
-from bert_mobile.quantize.allocate import allocate, least_bytes
+from bert_mobile.quantize.allocate import OURS, Storage, allocate, least_bytes
 from bert_mobile.quantize.interface import QUANTIZED
 from bert_mobile.quantize.pack import FloatArray
 from bert_mobile.quantize.picture import write_report
@@ -35,7 +35,6 @@ from bert_mobile.quantize.report import QuantizationReport
 from bert_mobile.quantize.sensitivity import (
     Menus,
     Rounder,
-    Unit,
     coarsest,
     measure,
     units_of,
@@ -63,6 +62,7 @@ def quantize(
     max_bytes: int = 25_000_000,
     spare: int = 0,
     calibration: Path | None = None,
+    storage: Storage = OURS,
     report: Path | None = None,
     judge: Callable[[Sequence[Path]], Sequence[Figures]] | None = None,
 ) -> QuantizationReport:
@@ -72,11 +72,13 @@ def quantize(
     `spare` of them are left to what will be added to it later. `calibration` is a file of text, a
     line each, a tab between the two texts of a pair: rounding errors are then weighed by what they
     do to the network's answers on it (see `sensitivity`), and 2 bits are considered where 4 do not
-    fit: only a recent ONNX Runtime reads them. `report` is a folder for the report with a picture
-    of what was measured; `judge` gives the figures of models, for it (see `evaluate.figures`).
-    Raises `InputError` where even the coarsest layout is too large (it says how many bytes would
-    do) or `report` lies inside `out`, `ArtifactError` where `folder` is no whole float checkpoint,
-    a weight is not finite or `out` holds something else, `RunError` where the disk fills up.
+    fit: only a recent ONNX Runtime reads them. `storage` leaves out layouts that another runtime
+    does not hold, for a model that is to be exported. `report` is a folder for the report with a
+    picture of what was measured; `judge` gives the figures of models, for it (see
+    `evaluate.figures`). Raises `InputError` where even the coarsest layout is too large (it says
+    how many bytes would do) or `report` lies inside `out`, `ArtifactError` where `folder` is no
+    whole float checkpoint, a weight is not finite or `out` holds something else, `RunError` where
+    the disk fills up.
     """
     refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
     _refuse_inside(report, out)
@@ -91,10 +93,15 @@ def quantize(
     units = units_of(weights, matrices, cut=calibration is not None)
     with atomic_folder(out) as scratch:
         writer = Writer(folder, scratch, config, weights, facts)
-        bits = _fewest_bits(writer, units, max_bytes, spare, measured=calibration is not None)
+        measured = calibration is not None
+
+        def least(held: Storage) -> int:
+            return writer.draft(coarsest(weights, units, held, measured=measured)) + spare
+
+        storage = _coarse_enough(least, storage, max_bytes, measured=measured)
         before = judge([folder]) if judge is not None else ()  # fails early without its data
         tokenizer = load_tokenizer(folder)
-        rounder, menus = measure(config, weights, units, tokenizer, calibration, fewest_bits=bits)
+        rounder, menus = measure(config, weights, units, tokenizer, calibration, storage)
         facts["measured_on"] = menus.text
         made = _fit(writer, rounder, menus, max_bytes - spare)
     if judge is not None:
@@ -146,21 +153,21 @@ def _refuse_infinite(folder: Path, weights: Mapping[str, FloatArray]) -> None:
             )
 
 
-def _fewest_bits(
-    writer: Writer, units: list[Unit], max_bytes: int, spare: int, *, measured: bool
-) -> int:
-    """Return 4, or 2 where the coarsest layouts of 4 bits do not fit.
+def _coarse_enough(
+    least: Callable[[Storage], int], storage: Storage, max_bytes: int, *, measured: bool
+) -> Storage:
+    """Return a storage from 4 bits on, or all of it where its coarsest layouts then do not fit.
 
-    Raises `InputError` where nothing does, before anything is measured.
+    `least` gives the bytes of these. Raises `InputError` where nothing fits, before anything is
+    measured.
     """
-    for bits in (4, 2) if measured else (4,):
-        chosen = coarsest(writer.weights, units, measured=measured, fewest_bits=bits)
-        least = writer.draft(chosen) + spare
-        if least <= max_bytes:
-            return bits
+    for held in (storage.from_bits(4), storage) if measured else (storage,):
+        bytes_needed = least(held)
+        if bytes_needed <= max_bytes:
+            return held
     hint = "allow more bytes, or train a smaller size or vocabulary"
     raise InputError(
-        f"--max-bytes is {max_bytes:,}, expected at least {least:,} for this model",
+        f"--max-bytes is {max_bytes:,}, expected at least {bytes_needed:,} for this model",
         hint=hint if measured else f"{hint}; with --calibration 2 bits a weight are tried as well",
     )
 

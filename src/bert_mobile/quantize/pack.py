@@ -50,6 +50,8 @@ class Layout:
     """Neighbouring columns that share a scale: 16, 32, 64 or 128."""
     symmetric: bool | None = None
     """Whether zero points are left out; None stands for the rule: at 8 bits only."""
+    positive: bool = False
+    """Whether scales are kept from being negative, which some kernels do not read."""
 
     def __post_init__(self) -> None:
         """Refuse what ONNX Runtime's operators do not read; settle on the rule where none is."""
@@ -319,7 +321,8 @@ def _grids(x: FloatArray, layout: Layout) -> Iterator[tuple[FloatArray, FloatArr
             continue
         step = np.maximum(largest / zero, _TINY)
         yield step, zero
-        yield -step, zero
+        if not layout.positive:
+            yield -step, zero
 
 
 def _shifted_grid(x: FloatArray, shrink: np.float32, top: int) -> tuple[FloatArray, FloatArray]:

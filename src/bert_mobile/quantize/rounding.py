@@ -94,6 +94,7 @@ class _Rows:
 
     def __init__(self, matrix: FloatArray, start: PackedMatrix) -> None:
         self._block, self._top = start.layout.block, start.layout.top
+        self._least_scale = 0 if start.layout.positive else -np.inf
         self._target = np.ascontiguousarray(matrix.T)  # C R
         columns = unpack_codes(start.codes, start.layout.bits, matrix.shape[1])
         self.codes: ByteArray = np.ascontiguousarray(columns.T)  # C R
@@ -132,6 +133,7 @@ class _Rows:
         power = np.einsum("cr,cr->r", steps, hessian[columns, columns] @ steps)
         gain = np.einsum("cr,cr->r", steps, gradient[columns]) / np.maximum(power, 1e-30)
         wanted = np.where(power > 0, self.scales[number] + gain, self.scales[number])
+        wanted = np.maximum(wanted, self._least_scale)
         scale = half_scales(wanted).astype(np.float32)
         gradient -= hessian[:, columns] @ (steps * (scale - self.scales[number]))
         self.scales[number] = scale

@@ -29,7 +29,7 @@ from tokenizers import Tokenizer
 
 from bert_mobile.model.config import BertConfig
 from bert_mobile.progress import progress
-from bert_mobile.quantize.allocate import Choice, layouts_of, lower_hull, menu, weighed
+from bert_mobile.quantize.allocate import Choice, Storage, layouts_of, lower_hull, menu, weighed
 from bert_mobile.quantize.interface import WORDS
 from bert_mobile.quantize.pack import (
     FloatArray,
@@ -175,18 +175,18 @@ def measure(
     units: list[Unit],
     tokenizer: Tokenizer,
     text: Path | None,
-    *,
-    fewest_bits: int = 4,
+    storage: Storage,
 ) -> tuple[Rounder, Menus]:
     """Return what rounds the units, and their menus; by the loss on `text`, if there is one.
-
-    `fewest_bits` is 4, or 2 where 2 bits are considered.
 
     Raises `InputError` where the text cannot be read or is empty, `MissingExtraError` where it is
     to be measured on and the package `onnx` is missing.
     """
     if text is None:
-        choices = {unit: lower_hull(menu(str(unit), unit.of(weights), None)) for unit in units}
+        choices = {
+            unit: lower_hull(menu(str(unit), unit.of(weights), None, storage, measured=False))
+            for unit in units
+        }
         return Rounder(weights), Menus(choices)
     from bert_mobile.quantize.calibrate import Calibrator
 
@@ -195,20 +195,20 @@ def measure(
     choices, measured = {}, []
     with progress("measuring", len(units), "matrices") as bar:
         for unit in units:
-            choices[unit], seen = _menu_by_loss(rounder, calibrator, weights, unit, fewest_bits)
+            choices[unit], seen = _menu_by_loss(rounder, calibrator, weights, unit, storage)
             measured += seen
             bar.advance(note=str(unit))
     return rounder, Menus(choices, tuple(measured), calibrator.text.facts())
 
 
 def coarsest(
-    weights: Mapping[str, FloatArray], units: list[Unit], *, measured: bool, fewest_bits: int = 4
+    weights: Mapping[str, FloatArray], units: list[Unit], storage: Storage, *, measured: bool
 ) -> dict[Unit, Choice]:
     """Return the layouts that take the fewest bytes, of those that will be considered."""
     found = {}
     for unit in units:
         shape = unit.of(weights).shape
-        layouts = layouts_of(str(unit), shape[1], measured=measured, fewest_bits=fewest_bits)
+        layouts = layouts_of(str(unit), shape[1], storage, measured=measured)
         layout = min(layouts, key=lambda layout: layout.nbytes(shape))
         found[unit] = Choice(layout, layout.nbytes(shape), 0.0)
     return found
@@ -230,11 +230,11 @@ def _menu_by_loss(
     calibrator: "Calibrator",
     weights: Mapping[str, FloatArray],
     unit: Unit,
-    fewest_bits: int,
+    storage: Storage,
 ) -> tuple[list[Choice], list[Sensitivity]]:
     """Return the menu of a unit by the loss that its layouts add, and what was measured for it."""
     hessian = rounder.hessian(unit)
-    choices = menu(str(unit), unit.of(weights), hessian, measured=True, fewest_bits=fewest_bits)
+    choices = menu(str(unit), unit.of(weights), hessian, storage, measured=True)
     losses = {
         layout: calibrator.loss_increase(_replaced(rounder, weights, unit, layout))
         for layout in _probes(choices)
