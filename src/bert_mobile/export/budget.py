@@ -31,19 +31,22 @@ def quantize_for(
     the web's page and a proof are not counted. Raises `InputError` where it cannot be met.
     """
     allowed, size = max_bytes, 0
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
+        text = calibration if attempt else None  # measuring takes longest, and sizes do without
         try:
-            storage = TARGETS[to].storage
-            quantize(folder, out, max_bytes=allowed, calibration=calibration, storage=storage)
+            quantize(folder, out, max_bytes=allowed, calibration=text, storage=TARGETS[to].storage)
         except InputError:
+            if text is not calibration:
+                continue
             if allowed == max_bytes:
                 raise
             break
         with tempfile.TemporaryDirectory() as scratch:
             size = weight_of(export(out, to, Path(scratch) / "tried", width=MIX))
-        if size <= max_bytes:
+        if size > max_bytes:
+            allowed -= round((size - max_bytes) * (1 + _MARGIN))
+        elif text is calibration:
             return
-        allowed -= round((size - max_bytes) * (1 + _MARGIN))
     raise InputError(
         f"--max-bytes is {max_bytes:,}, but the least that was made for {to} has {size:,}",
         hint="allow more bytes, or choose another --to",

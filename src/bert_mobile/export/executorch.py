@@ -10,7 +10,8 @@ Two methods, of one text at a time and any length:
 Products hold weights as `export.symmetric` says, activations rounded to 8 bits as they come;
 XNNPACK keeps the scales of blocks in bfloat16. Rows of tables are looked up by ExecuTorch's own
 operators, in 2, 4 and 8 bits with zero points, just as they were packed. XNNPACK cannot read those
-tables: words are stored a second time where masked tokens are asked for.
+tables. So that words are not stored twice, masked tokens are scored by looking up some thousand
+words at a time, and multiplying by these in float32.
 
 Dimensions: T tokens, M chosen rows, R rows, C columns, N = C/block blocks, H hidden, V vocabulary.
 """
@@ -40,7 +41,14 @@ from bert_mobile.export.symmetric import (
 from bert_mobile.export.target import INT4, INT8, MIX, RE_ROUNDED
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.names import huggingface_names
-from bert_mobile.quantize.interface import FORWARD, INPUTS, OUTPUT_NAMES, VOCABULARY, WORDS
+from bert_mobile.quantize.interface import (
+    FORWARD,
+    INPUTS,
+    MOST_ROWS,
+    OUTPUT_NAMES,
+    VOCABULARY,
+    WORDS,
+)
 from bert_mobile.quantize.pack import (
     PackedMatrix,
     PackedRows,
@@ -62,7 +70,7 @@ Weight = PackedMatrix | PackedRows | RowsOfBytes
 _BLOCKS = (64, 32)  # of int4, the first that divides a row
 _BYTES, _NIBBLE = (-128, 127), (-8, 7)
 _LOOK_UPS = {2: ("embedding_2bit", -2), 4: ("embedding_4bit", -8), 8: ("embedding_byte", -128)}
-_MOST_ROWS = 512  # hidden states whose words are scored at a time
+_WORDS = 4096  # looked up at a time to score masked tokens: 8 MB at H = 512
 
 
 def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
@@ -103,7 +111,7 @@ def _traced_encoder(network: PlainBert, config: BertConfig) -> Any:
 
 
 def _traced_vocabulary(network: PlainVocabulary, config: BertConfig) -> Any:
-    rows = {0: torch.export.Dim("rows", min=1, max=_MOST_ROWS)}
+    rows = {0: torch.export.Dim("rows", min=1, max=MOST_ROWS)}
     return torch.export.export(
         network, (torch.zeros(3, config.hidden_size),), dynamic_shapes=(rows,)
     )
@@ -114,10 +122,12 @@ def _pack(network: PlainBert | PlainVocabulary, source: Source, width: str) -> N
     packed = _packed(source, width)
     modules = dict(network.named_modules())
     names = huggingface_names(source.config.num_hidden_layers, source.config.architecture)
-    for ours, theirs in {**names, "vocabulary.weight": WORDS}.items():
+    for ours, theirs in names.items():
         place = ours.removesuffix(".weight")
         if theirs in packed and place in modules:
             network.set_submodule(place, _holding(packed[theirs], modules[place]))
+    if isinstance(network, PlainVocabulary) and WORDS in packed:
+        network.set_submodule("vocabulary", _Words(packed[WORDS], network.vocabulary.bias))
 
 
 def _packed(source: Source, width: str) -> Mapping[str, Weight]:
@@ -226,6 +236,23 @@ class _Table(nn.Module):
             found = torch.where((indices >= start)[..., None], rows, found)
             start += count
         return found
+
+
+class _Words(nn.Module):
+    """The words' scores from the table that they are looked up in: (M, H) to (M, V)."""
+
+    def __init__(self, weight: Weight, bias: Tensor) -> None:
+        super().__init__()
+        self.table, self.bias = _Table(weight), bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = []
+        for part, count in zip(self.table.parts, self.table.counts, strict=True):
+            for first in range(0, count, _WORDS):
+                words = part(torch.arange(first, min(first + _WORDS, count)))
+                # a product of batches is the one that XNNPACK takes without a constant in it
+                found.append(torch.bmm(x[None], words.t()[None])[0])
+        return torch.cat(found, dim=-1) + self.bias
 
 
 class _Rows(nn.Module):

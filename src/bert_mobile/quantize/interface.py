@@ -27,5 +27,7 @@ BUCKET = "tokens_"
 """In LiteRT's files: the signatures of encoders begin so, their length in tokens behind it."""
 VOCABULARY = "vocabulary"
 """In LiteRT's and ExecuTorch's files: what scores words for hidden states."""
+MOST_ROWS = 64
+"""Of those, at a time: it bounds the memory."""
 FORWARD, OUTPUT_NAMES = "forward", "output_names"
 """In ExecuTorch's files: what encodes a text, and what its outputs are called."""

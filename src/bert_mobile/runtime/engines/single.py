@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_mobile.quantize.interface import END_LOGITS, HIDDEN, INPUTS, LOGITS, START_LOGITS
+from bert_mobile.quantize.interface import (
+    END_LOGITS,
+    HIDDEN,
+    INPUTS,
+    LOGITS,
+    MOST_ROWS,
+    START_LOGITS,
+)
 from bert_mobile.runtime.batches import Batch, IntArray
 from bert_mobile.runtime.sessions import FloatArray, check_outputs
-
-_ROWS = 64  # hidden states whose words are scored at a time: bounds the memory
 
 
 class SingleTexts(ABC):
@@ -71,8 +76,8 @@ class SingleTexts(ABC):
 
     def _scored(self, hidden: FloatArray) -> FloatArray:
         """Score the words for any number of hidden states (M, H): (M, V)."""
-        starts = range(0, len(hidden), _ROWS)
-        return np.concatenate([self._words(hidden[start : start + _ROWS]) for start in starts])
+        starts = range(0, len(hidden), MOST_ROWS)
+        return np.concatenate([self._words(hidden[start : start + MOST_ROWS]) for start in starts])
 
 
 def _without_padding(batch: Batch, row: int) -> dict[str, NDArray[Any]]:
