@@ -73,6 +73,10 @@ class Purpose(Protocol):
         """
 
     @property
+    def judges_start(self) -> bool:
+        """Whether the network is worth judging before its first step."""
+
+    @property
     def is_settled(self) -> bool:
         """Whether the judgements so far say that more training gains nothing."""
 
@@ -104,6 +108,8 @@ def train(
     loop = Loop(purpose, schedule, optimizers, position, world, sitting)
     metrics = Metrics(out, position.step) if world.is_first else None
     with interruptible() as interrupted, _bar(loop) as bar:
+        if purpose.judges_start and not position.step:
+            loop.judge(metrics)
         while not loop.is_over:
             loop.enter_phase()
             with purpose.feed(position) as feed:
@@ -225,9 +231,7 @@ class Loop:
         if metrics and logs:
             metrics.add({**_counters(self.position), **self.last})
         if judges:
-            self.latest = {**_counters(self.position), **self.judged()}
-            if metrics:
-                metrics.add(self.latest)
+            self.judge(metrics)
         if saves:
             self.position.loss_scale = self._scaler.state_dict()
             if self.world.is_first:  # whose clock is not that of the others: theirs have agreed
@@ -237,6 +241,12 @@ class Loop:
             self.world.total([0.0])  # nobody leaves while the first one writes
         if judges or saves:
             self._mark = (time.perf_counter(), self.position.tokens, self._waited)
+
+    def judge(self, metrics: Metrics | None) -> None:
+        """Judge held-out data, and record it."""
+        self.latest = {**_counters(self.position), **self.judged()}
+        if metrics:
+            metrics.add(self.latest)
 
     def look(self) -> None:
         """Fetch the figures of all steps since the last look.

@@ -125,7 +125,7 @@ class Pretraining:
     """The purpose the loop is run for here."""
 
     name, shown = "pretrain", "masked_token_loss"
-    is_settled = False  # there is always more to learn
+    judges_start, is_settled = False, False  # there is always more to learn
 
     def __init__(self, recipe: Recipe, out: Path, world: World, sitting: Sitting) -> None:
         torch.manual_seed(recipe.seed)

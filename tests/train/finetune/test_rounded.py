@@ -69,3 +69,21 @@ def test_the_small_file_has_the_layout_and_a_better_score(kind, make, settings, 
     before = prepared.judge.figures(open_session(plain, BertConfig.read(plain)))
     print(f"quantized {before}, and trained so {learned.quantized}")
     assert learned.quantized[learned.metric] > before[learned.metric]
+
+
+def test_the_start_is_kept_where_training_makes_it_worse(settings, tmp_path):
+    examples = texts(200)
+    data, folder = Data(examples[:150], examples[150:]), tmp_path / "float"
+    finetune(settings("classify", train=""), folder, data=data)
+    learning = settings(
+        "classify", train="", epochs=1, qat=True, max_bytes=HARD, model=str(folder),
+        learning_rate=30.0, clip_norm=1e9,
+    )  # fmt: skip
+    prepared, out = prepare(learning, data), tmp_path / "out"
+    finetune(learning, out, prepared=prepared, sitting=Sitting(minutes=1e-9))
+    plain = shutil.copytree(out / "start", tmp_path / "plain")
+    learned = finetune(learning, out, prepared=prepared, resume=True)
+    assert learned.best_step == 0
+    for name, matrix in read_packed(plain).items():
+        if isinstance(matrix, PackedMatrix):
+            assert (read_packed(out / "quantized")[name].codes == matrix.codes).all()

@@ -1,5 +1,7 @@
 """Settings: contradictions are refused by name, and the schedule is BERT's."""
 
+from dataclasses import replace
+
 import pytest
 
 from bert_mobile.errors import InputError
@@ -85,3 +87,13 @@ def test_options_become_settings():
         settings_of(FinetuneSettings, {"kind": "tag"}, ["droput=0.1"])
     with pytest.raises(InputError, match="--set dropout: expected NAME=VALUE"):
         settings_of(FinetuneSettings, {"kind": "tag"}, ["dropout"])
+
+
+def test_what_is_rounded_learns_from_its_teacher_alone_unless_asked():
+    usual = FinetuneSettings(kind="classify", train="t.csv")
+    assert (usual.usual_dropout, usual.teacher_share) == (0.1, 0.5)
+    rounded = replace(usual, qat=True, max_bytes=1)
+    assert (rounded.usual_dropout, rounded.teacher_share) == (0.0, 1.0)
+    asked = replace(rounded, dropout=0.2, teacher_weight=0.7)
+    assert (asked.usual_dropout, asked.teacher_share) == (0.2, 0.7)
+    assert replace(usual, dropout=0.1, teacher_weight=0.5).fingerprint == usual.fingerprint

@@ -40,8 +40,6 @@ from bert_mobile.train.sitting import Sitting
 WHOLE = 0.99
 """Part of a split from which on it counts as all of it: some copies lack a few damaged lines."""
 
-"""Texts that quantization is weighed by, spread over the training set."""
-
 KEEP_ALL, KEEP_BEST, KEEP_NONE = "all", "best", "none"
 
 

@@ -82,8 +82,8 @@ class Best:
     figures: dict[str, float] | None = None
     looks_since: int = 0
     """Judgements since then without a better one."""
-    looked: int = 0
-    """Step of the last judgement that counted."""
+    looked: int = -1
+    """Step of the last judgement that counted; -1: there was none."""
     weights: dict[str, NDArray[np.float32]] | None = None
     """By Hugging Face name."""
 
@@ -125,6 +125,11 @@ class Finetuning:
         return FinetuneIdentity(
             self.settings.fingerprint, found.digest, found.start.digest, found.teacher_digest
         )
+
+    @property
+    def judges_start(self) -> bool:
+        """Whether the start may be the best: a model that is rounded, and learns to be."""
+        return self.settings.qat
 
     @property
     def is_settled(self) -> bool:
@@ -254,7 +259,7 @@ class Finetuning:
                 self.network,
                 self._losses(),
                 teaching=self._teaching(),
-                teacher_weight=settings.teacher_weight,
+                teacher_weight=settings.teacher_share,
                 parent=parent,
             )
         if teacher is None:
@@ -266,7 +271,7 @@ class Finetuning:
             self.network,
             self._losses(),
             teaching=self._teaching(),
-            teacher_weight=settings.teacher_weight,
+            teacher_weight=settings.teacher_share,
             relations=relations,
             relation_weight=settings.relation_weight,
         )

@@ -76,8 +76,9 @@ class FinetuneSettings:
     stride: int | None = None
     """Tokens that neighbouring windows of a context share, for `answer`; None: 128, or half of a
     window where that is less."""
-    dropout: float = 0.1
-    """In the hidden states, the attention and before the head."""
+    dropout: float | None = None
+    """In the hidden states, the attention and before the head. None: 0.1; 0 for `qat`, whose
+    teacher answers without."""
     weight_decay: float = 0.01
     """Decoupled; not applied to biases and LayerNorms."""
     clip_norm: float = 1.0
@@ -99,8 +100,9 @@ class FinetuneSettings:
     """Folder of a fine-tuned BERT whose answers are learned too."""
     teacher_temperature: float = 2.0
     """What both sides' logits are divided by (Hinton et al. 2015)."""
-    teacher_weight: float = 0.5
-    """Part of the loss that is the teacher's answers; the labels are the rest."""
+    teacher_weight: float | None = None
+    """Part of the loss that is the teacher's answers; the labels are the rest. None: a half; all of
+    it for `qat`, where the labels would pull away from the model that is to be kept."""
     relation_weight: float = 0.0
     """Weight of the teacher's attention relations beside that (MiniLMv2, Wang et al. 2020)."""
     qat: bool = False
@@ -141,14 +143,18 @@ class FinetuneSettings:
             _require(value is None or value >= 1, f"{name} is {value}, expected at least 1")
         for name in ("dropout", "warmup_share", "label_smoothing"):
             value = getattr(self, name)
-            _require(0 <= value < 1, f"{name} is {value}, expected 0 up to below 1")
+            _require(
+                value is None or 0 <= value < 1, f"{name} is {value}, expected 0 up to below 1"
+            )
         for name in ("weight_decay", "relation_weight", "stride"):
             value = getattr(self, name)
             _require(
                 value is None or 0 <= value < math.inf, f"{name} is {value}, expected at least 0"
             )
         share = self.teacher_weight
-        _require(0 < share <= 1, f"teacher_weight is {share}, expected over 0 up to 1")
+        _require(
+            share is None or 0 < share <= 1, f"teacher_weight is {share}, expected over 0 up to 1"
+        )
         _require(0 <= self.seed < 2**31, f"seed is {self.seed}, expected 0 to 2**31 - 1")
         length = self.max_length
         _require(length is None or length >= 8, f"max_length is {length}, expected at least 8")
@@ -197,9 +203,24 @@ class FinetuneSettings:
         return LENGTHS.get(self.kind, USUAL_LENGTH)
 
     @property
+    def usual_dropout(self) -> float:
+        """The dropout that is asked for, or the usual one."""
+        if self.dropout is not None:
+            return self.dropout
+        return 0.0 if self.qat else 0.1
+
+    @property
+    def teacher_share(self) -> float:
+        """The weight of the teacher that is asked for, or the usual one."""
+        if self.teacher_weight is not None:
+            return self.teacher_weight
+        return 1.0 if self.qat else 0.5
+
+    @property
     def fingerprint(self) -> str:
         """Hash of all that shapes the weights, but for the data, the model and the teacher."""
         shaping = {k: v for k, v in asdict(self).items() if k not in SHAPELESS}
+        shaping |= {"dropout": self.usual_dropout, "teacher_weight": self.teacher_share}
         if not self.qat:  # the runs before there was any are still the same
             shaping = {k: v for k, v in shaping.items() if k not in ("qat", "max_bytes")}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

@@ -96,8 +96,8 @@ def task_config(
     """Return the shape of the network that is to be made."""
     common: dict[str, Any] = {
         "max_length": length_limit(start, settings),
-        "hidden_dropout_prob": settings.dropout,
-        "attention_probs_dropout_prob": settings.dropout,
+        "hidden_dropout_prob": settings.usual_dropout,
+        "attention_probs_dropout_prob": settings.usual_dropout,
     }
     if settings.qat:  # it stays the network that it is
         return replace(start, **common)
