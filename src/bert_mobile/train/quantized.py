@@ -6,9 +6,11 @@ rounded to the nearest value that its block can hold, going backward the roundin
 (the straight-through estimator, Bengio et al. 2013, arXiv:1308.3432), except where the value lies
 beyond the end of the range.
 
-The float weights begin where the folder's rounding has put them, moved towards their parents' as
-far as no code changes: the first step has the quantized folder's answers, and weights near the edge
-between two codes are near it from the start.
+The float weights begin where the folder's rounding has put them, moved towards their parents' by at
+most a quarter of a step: the first step has the quantized folder's answers, and a weight that was
+rounded far has less far to go. Moved on to the edge between two codes, so many change with the
+first small steps that what was rounded together is undone: of a model of 18 MB the divergence from
+its parent, 0.017 nats, grew to 0.08 in 90 steps.
 
 Dimensions: R rows, C columns, N = C/block blocks.
 """
@@ -35,7 +37,7 @@ from bert_mobile.quantize.pack import (
 )
 from bert_mobile.quantize.repack import inverse
 
-_INSIDE = 0.49
+_INSIDE = 0.25
 """Part of a step by which a weight may begin off its code."""
 
 _CHUNK = 1 << 18

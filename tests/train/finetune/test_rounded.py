@@ -58,7 +58,7 @@ def test_the_small_file_has_the_layout_and_a_better_score(kind, make, settings, 
     examples = make(600)
     data, folder = Data(examples[:400], examples[400:]), tmp_path / "float"
     finetune(settings(kind, train=""), folder, data=data)
-    learning = settings(kind, train="", epochs=2, qat=True, max_bytes=HARD, model=str(folder))
+    learning = settings(kind, train="", epochs=6, qat=True, max_bytes=HARD, model=str(folder))
     prepared, out = prepare(learning, data), tmp_path / "out"
     finetune(learning, out, prepared=prepared, sitting=Sitting(minutes=1e-9))
     plain, small = shutil.copytree(out / "start", tmp_path / "plain"), out / "quantized"
