@@ -52,7 +52,8 @@ TEXTS = [
     ("a.csv", "text,label\nx, y,a\n", {}, "line 2: 3 fields, expected 2"),
     ("a.csv", 'text,label\nx,a\n"y,b\n', {}, "line 3: no valid CSV"),
     ("a.csv", 'text,label\n"x" y,a\n', {}, "line 2: no valid CSV"),
-    ("a.csv", "text,label\rx,a\ry,b\r", {}, "line 1: no valid CSV"),
+    ("a.csv", "text,label\rx,a\r,b\r", {}, "line 3, column 'text': an empty text"),
+    ("a.csv", "text,label\nx,a\ry,b\n", {}, "line 2: no valid CSV"),
     ("a.csv", GOOD.encode("utf-16"), {}, "line 1: no UTF-8 text: byte 0xff at its beginning"),
     ("a.csv", GOOD + "x\0y,a\n", {}, "line 10: a NUL byte, expected text"),
     ("a.csv", GOOD.encode() + b"caf\xe9 x,a\n", {}, "line 10: no UTF-8 text: byte 0xe9 after 'caf"),
@@ -199,6 +200,10 @@ def test_options(tmp_path: Path) -> None:
         ({"kind": "classified"}, "kind is 'classified', expected one of classify"),
         ({"kind": "tag", "several": True}, "several labels are asked for tag"),
         ({"encoding": "utf-9"}, "encoding is 'utf-9', expected a name"),
+        ({"encoding": "base64"}, "encoding is 'base64', expected a name"),
+        ({"encoding": "undefined"}, "encoding is 'undefined', expected a name"),
+        ({"encoding": "\udcff"}, "expected a name"),
+        ({"encoding": "punycode"}, "line 1: no PUNYCODE text: "),
         ({"form": "xls"}, "form is 'xls', expected one of csv"),
         ({"text": ["text", "label"]}, "2 text columns are named .* expected 1 for classify"),
         ({"text": ["text"], "label": "text"}, "column 'text' is named twice"),
@@ -221,6 +226,29 @@ def test_other_encodings_are_read_when_named(tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_bytes("text,label\ncafé crème,a\n".encode(encoding))
         (example,) = open_labelled(tmp_path / "a.csv", "classify", encoding=encoding)
         assert (example.texts, example.line) == (("café crème",), 2)
+
+
+def test_a_json_document_of_an_encoding_that_tells_no_byte(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "a.json", "[]", "classify", encoding="punycode").message
+    assert "a.json, line 1: no PUNYCODE text: " in message
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_lines_may_end_as_on_old_macs(tmp_path: Path, name: str) -> None:
+    lines = {
+        "a.csv": ["text,label", "he was,a", "she was,b"],
+        "a.jsonl": ['{"text": "he was", "label": "a"}', "", '{"text": "she was", "label": "b"}'],
+        "a.txt": ["label\ttext", "a\the was", "b\tshe was"],
+    }
+    (tmp_path / name).write_bytes("\r".join(lines[name]).encode("utf-8-sig"))
+    found = list(open_labelled(tmp_path / name, "classify"))
+    assert [(each.texts[0], each.labels[0], each.line) for each in found] == [
+        ("he was", "a", 2 - (name == "a.jsonl")),
+        ("she was", "b", 3),
+    ]
+    (tmp_path / "a.conll").write_bytes(b"he O\r\rwas B-X\r")
+    sentences = list(open_labelled(tmp_path / "a.conll", "tag"))
+    assert [(each.words, each.line) for each in sentences] == [(("he",), 1), (("was",), 3)]
 
 
 def test_labels_as_a_whole(tmp_path: Path) -> None:
