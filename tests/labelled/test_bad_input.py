@@ -100,6 +100,24 @@ def test_texts(tmp_path: Path, name: str, data: str | bytes, options: dict, mess
 
 
 @pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ([1, 0, 0], "[1, 0, 0], expected the names or numbers of its labels"),
+        ([0.0, 1.0, 0.0], "[0.0, 1.0, 0.0], expected the names"),
+        ([True, False, True], "[True, False, True], expected the names"),
+        ("[0, 0]", "[0, 0], expected the names"),
+        ("['a' 'b']", "['a' 'b'], expected labels"),
+        ("[3 0]", "[3 0], expected labels"),
+        ("[a]", "[a], expected labels"),
+    ],
+)
+def test_several_labels(tmp_path: Path, labels: Any, found: str) -> None:
+    text = json.dumps({"text": "x y", "labels": labels})
+    message = refusal(tmp_path / "a.jsonl", text, "classify", several=True).message
+    assert f"a.jsonl, line 1, column 'labels': {found}" in message
+
+
+@pytest.mark.parametrize(
     ("value", "found"),
     [("nan", "'nan'"), ("inf", "'inf'"), ("-1e999", "'-1e999'"), ("high", "'high'"), ("", "no")],
 )
@@ -127,6 +145,9 @@ def test_numbers(tmp_path: Path, value: str, found: str) -> None:
         ("a.jsonl", '{"tokens": ["a"], "tags": [null]}', "'tags': tag 1 is None"),
         ("a.jsonl", '{"tokens": ["a"], "tags": 1}', "line 1, column 'tags': int, expected tags"),
         ("a.jsonl", '{"tokens": "a b", "tags": ["O"]}', "1 tags for 2 words (a b), expected one"),
+        ("a.jsonl", r'{"tokens": ["a"], "tags": ["\ud800"]}', "column 'tags': half a surrogate"),
+        ("a.tsv", "tokens\ttags\na b\t['O' 'B-X']\n", "column 'tags': ['O' 'B-X'], expected"),
+        ("a.tsv", "tokens\ttags\na b\t[3 0]\n", "line 2, column 'tags': [3 0], expected tags"),
     ],
 )
 def test_tags(tmp_path: Path, name: str, data: str, message: str) -> None:

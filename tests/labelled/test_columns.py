@@ -183,6 +183,8 @@ def test_a_file_like_one_without_header_has_none(tmp_path: Path) -> None:
         (["a, b,a", "b", ""], [("a", "b"), ("b",), ()], "several labels parted by ','"),
         (["a", "b", ""], [("a",), ("b",), ()], "several labels parted by ',' (none has two)"),
         ([["a", "b"], ["b"], []], [("a", "b"), ("b",), ()], "several labels as lists"),
+        (["['a', 'b']", '["b"]', "[]"], [("a", "b"), ("b",), ()], "several labels as lists"),
+        (["[2, 0]", "[\"it's\",'x']", "[1]"], [("2", "0"), ("it's", "x"), ("1",)], "as lists"),
     ],
 )
 def test_several_labels(tmp_path: Path, cells: list, labels: list, told: str) -> None:

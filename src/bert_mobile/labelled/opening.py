@@ -17,6 +17,7 @@ from bert_mobile.labelled.delimited import Delimited
 from bert_mobile.labelled.examples import KINDS
 from bert_mobile.labelled.file import LabelledFile, Reader
 from bert_mobile.labelled.lines import encoding_name
+from bert_mobile.labelled.lists import is_bracketed
 from bert_mobile.labelled.names import is_position
 from bert_mobile.labelled.objects import Objects
 from bert_mobile.labelled.parquet import Parquet
@@ -247,9 +248,9 @@ def _reader(table: Table, sample: Sample, columns: Columns, wishes: Wishes) -> t
 def _label_separator(sample: Sample, label: str) -> tuple[str, str]:
     """Return what parts several labels in one string, and a remark."""
     cells = [row.get(label) for row in sample.rows]
-    if any(isinstance(cell, list) for cell in cells):
-        return SEPARATORS[-1], "several labels as lists"
     strings = [cell for cell in cells if isinstance(cell, str)]
+    if any(isinstance(cell, list) for cell in cells) or any(map(is_bracketed, strings)):
+        return SEPARATORS[-1], "several labels as lists"
     for separator in SEPARATORS:
         if any(separator in cell for cell in strings):
             return separator, f"several labels parted by {separator!r}"
