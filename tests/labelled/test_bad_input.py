@@ -49,6 +49,7 @@ TEXTS = [
     ("a.csv", "text,label\nx y,a\nz,\n", {}, "line 3, column 'label': no label"),
     ("a.csv", "text,label\nx y,a\nz,NaN\n", {}, "line 3, column 'label': 'NaN' for a label"),
     ("a.csv", "text,label\nx y,a\nz\n", {}, "line 3, column 'label': 1 fields, expected 2"),
+    ("a.csv", GOOD + GOOD, {}, "line 10: the header again, expected a row"),
     ("a.csv", "text,label\nx, y,a\n", {}, "line 2: 3 fields, expected 2"),
     ("a.csv", 'text,label\nx,a\n"y,b\n', {}, "line 3: no valid CSV"),
     ("a.csv", 'text,label\n"x" y,a\n', {}, "line 2: no valid CSV"),

@@ -202,7 +202,7 @@ def _inspected(file: DataFile, wishes: Wishes, layout: Layout) -> Table:
     if file.kind == "parquet":
         return parquet.inspect(file)
     like, header = wishes.columns_like, layout.header
-    if header is None and like and all(map(is_position, like.texts)):
+    if header is None and like and all(map(is_position, (*like.texts, like.label or "#1"))):
         header = False
     found = delimited.inspect(file, layout.encoding, header, wishes.named())
     found = replace(found, skip_short=layout.skip_short_rows)
