@@ -195,6 +195,13 @@ def test_answers(tmp_path: Path, changes: dict[str, Any], message: str, hint: st
         assert message in found
 
 
+def test_a_question_without_id_has_its_number(tmp_path: Path) -> None:
+    lines = [json.dumps(question(**more)) for more in ({}, {"id": None}, {"id": 0}, {"id": "x"})]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    found = open_labelled(tmp_path / "a.jsonl", "answer")
+    assert [each.id for each in found] == ["1", "2", "0", "x"]
+
+
 def test_squad_of_another_form(tmp_path: Path) -> None:
     for text in ('{"data": [{"paragraphs": []}]}', '{"data": [{"paragraphs": [{"qas": []}]}]}'):
         assert "is empty" in refusal(tmp_path / "a.json", text, "answer").message

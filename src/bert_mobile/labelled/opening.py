@@ -213,10 +213,13 @@ def _sample(file: DataFile, table: Table) -> Sample:
     with open_stream(file.path) as stream:
         rows = [cells for _, cells in islice(table.rows(file, stream), SAMPLE_ROWS)]
     if not rows:
+        hint = "check what wrote it"
+        if isinstance(table, Delimited):
+            hint += "; if the first row is no header, say so (--no-header)"
         raise InputError(
             f"{file.name} has columns ({', '.join(table.columns)}) and no rows, expected labelled "
             "examples",
-            hint="check what wrote it; if the first row is no header, say so (--no-header)",
+            hint=hint,
         )
     return Sample(table.columns, rows)
 

@@ -81,7 +81,7 @@ class TaggedRows:
         if self.class_names is not None and isinstance(tag, int):
             name = self.class_names[tag] if 0 <= tag < len(self.class_names) else ""
         else:
-            name = label_name(tag) if not isinstance(tag, list | dict) else ""
+            name = label_name(tag) if not isinstance(tag, list | dict | bytes) else ""
         if not name:
             raise file.error(
                 line,

@@ -107,13 +107,12 @@ class TextRows:
         """Return a label's name, or None where the cell says that there is none."""
         if self.class_names is not None and isinstance(cell, int):
             return self._class_name(file, line, cell)
-        if isinstance(cell, list | dict):
-            raise file.error(
-                line,
-                self.columns.label,
-                f"a JSON {type(cell).__name__}, expected one label",
-                "several labels a text are read with several (--several)",
-            )
+        if isinstance(cell, list | dict | bytes):
+            hint = "write it as a string or a number"
+            if isinstance(cell, list) and self.separator is None:
+                hint = "several labels a text are read with several (--several)"
+            found = f"{_kind_of(cell)}, expected one label"
+            raise file.error(line, self.columns.label, found, hint)
         name = label_name(cell)
         if name.lower() in _NOT_A_NUMBER:
             return None
@@ -143,6 +142,10 @@ def _listed(cell: Any, separator: str) -> list[Any] | None:
             return written_list(cell)
         return [part for part in cell.split(separator) if part.strip()]
     return cell if isinstance(cell, list) else [cell]
+
+
+def _kind_of(cell: list[Any] | dict[str, Any] | bytes) -> str:
+    return "bytes" if isinstance(cell, bytes) else f"a JSON {type(cell).__name__}"
 
 
 def label_name(cell: Any) -> str:
