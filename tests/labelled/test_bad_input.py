@@ -17,7 +17,7 @@ from bert_mobile.labelled import (
     open_labelled,
     refuse_one_class,
 )
-from bert_mobile.labelled.labels import case_remark, unseen_label
+from bert_mobile.labelled.labels import alike_remark, unseen_label
 
 GOOD = "text,label\n" + "".join(f"some words number {i},{'ab'[i % 2]}\n" for i in range(8))
 CONTEXT = "Rollo came from Norway. He was a Viking."
@@ -290,11 +290,21 @@ def test_labels_as_a_whole(tmp_path: Path) -> None:
         refuse_one_class(one, label_counts(one))
 
 
-def test_labels_that_differ_in_case_alone() -> None:
-    assert case_remark(["good", "bad", "Good"]) == (
+def test_labels_that_look_alike() -> None:
+    assert alike_remark(["good", "bad", "Good"]) == (
         "labels 'Good' and 'good' differ in case alone; are they one?"
     )
-    assert case_remark(["good", "goods", "1", "2"]) is None
+    for one, other in [
+        ("very good", "very  Good"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("a\u00a0b", "a b"),
+    ]:
+        remark = alike_remark([one, "bad", other])
+        assert remark
+        assert "look alike; are they one?" in remark
+        assert ascii(one) in remark
+        assert ascii(other) in remark
+    assert alike_remark(["good", "goods", "1", "2", "1.0"]) is None
 
 
 def test_an_unseen_label_is_shown_with_its_likeliest_spelling() -> None:
