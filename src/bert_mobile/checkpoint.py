@@ -80,7 +80,7 @@ def read_weights(
     as in checkpoints of a bare encoder; a task's head must be there. The pooler that older files
     of architectures without one carry is left out. Raises `ArtifactError` where the file is
     missing, damaged (its hash differs from `provenance.json`, if there is one) or holds other
-    tensors than these; `skip_foreign_heads` leaves those of other heads (such as
+    tensors than these, or NaN; `skip_foreign_heads` leaves those of other heads (such as
     `classifier.weight`) out with a warning.
     """
     try:
@@ -104,7 +104,7 @@ def read_weights(
     expected = expected_shapes(config)
     if skip_foreign_heads:
         raws = _without_foreign_heads(path, raws, expected)
-    stored = {name: _as_float32(name, raw) for name, raw in raws.items()}
+    stored = {name: _finite(path, name, _as_float32(name, raw)) for name, raw in raws.items()}
     weights = canonical(stored)
     if not config.has_pooler:
         weights = {name: w for name, w in weights.items() if not name.startswith(_POOLER)}
@@ -276,6 +276,17 @@ def _as_float32(name: str, raw: Mapping[str, Any]) -> FloatArray:
         f"tensor {name} is stored as {kind}, expected F32, F16 or BF16",
         hint="convert the checkpoint to a floating-point one first",
     )
+
+
+def _finite(path: Path, name: str, array: FloatArray) -> FloatArray:
+    """Return a tensor; raises `ArtifactError` where it holds NaN or infinity: so do all answers."""
+    count = array.size - np.count_nonzero(np.isfinite(array))
+    if count:
+        raise ArtifactError(
+            f"{path}: {name} has {count:,} numbers that are NaN or infinite",
+            hint="take an earlier checkpoint, or train it again with a lower learning rate",
+        )
+    return array
 
 
 def _bfloat16_bytes(array: FloatArray) -> bytes:

@@ -17,7 +17,7 @@ from bert_mobile.labelled import (
     open_labelled,
     refuse_one_class,
 )
-from bert_mobile.labelled.labels import case_remark, unseen_label
+from bert_mobile.labelled.labels import alike_remark, unseen_label
 
 GOOD = "text,label\n" + "".join(f"some words number {i},{'ab'[i % 2]}\n" for i in range(8))
 CONTEXT = "Rollo came from Norway. He was a Viking."
@@ -49,10 +49,12 @@ TEXTS = [
     ("a.csv", "text,label\nx y,a\nz,\n", {}, "line 3, column 'label': no label"),
     ("a.csv", "text,label\nx y,a\nz,NaN\n", {}, "line 3, column 'label': 'NaN' for a label"),
     ("a.csv", "text,label\nx y,a\nz\n", {}, "line 3, column 'label': 1 fields, expected 2"),
+    ("a.csv", GOOD + GOOD, {}, "line 10: the header again, expected a row"),
     ("a.csv", "text,label\nx, y,a\n", {}, "line 2: 3 fields, expected 2"),
     ("a.csv", 'text,label\nx,a\n"y,b\n', {}, "line 3: no valid CSV"),
     ("a.csv", 'text,label\n"x" y,a\n', {}, "line 2: no valid CSV"),
-    ("a.csv", "text,label\rx,a\ry,b\r", {}, "line 1: no valid CSV"),
+    ("a.csv", "text,label\rx,a\r,b\r", {}, "line 3, column 'text': an empty text"),
+    ("a.csv", "text,label\nx,a\ry,b\n", {}, "line 2: no valid CSV"),
     ("a.csv", GOOD.encode("utf-16"), {}, "line 1: no UTF-8 text: byte 0xff at its beginning"),
     ("a.csv", GOOD + "x\0y,a\n", {}, "line 10: a NUL byte, expected text"),
     ("a.csv", GOOD.encode() + b"caf\xe9 x,a\n", {}, "line 10: no UTF-8 text: byte 0xe9 after 'caf"),
@@ -99,6 +101,24 @@ def test_texts(tmp_path: Path, name: str, data: str | bytes, options: dict, mess
 
 
 @pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ([1, 0, 0], "[1, 0, 0], expected the names or numbers of its labels"),
+        ([0.0, 1.0, 0.0], "[0.0, 1.0, 0.0], expected the names"),
+        ([True, False, True], "[True, False, True], expected the names"),
+        ("[0, 0]", "[0, 0], expected the names"),
+        ("['a' 'b']", "['a' 'b'], expected labels"),
+        ("[3 0]", "[3 0], expected labels"),
+        ("[a]", "[a], expected labels"),
+    ],
+)
+def test_several_labels(tmp_path: Path, labels: Any, found: str) -> None:
+    text = json.dumps({"text": "x y", "labels": labels})
+    message = refusal(tmp_path / "a.jsonl", text, "classify", several=True).message
+    assert f"a.jsonl, line 1, column 'labels': {found}" in message
+
+
+@pytest.mark.parametrize(
     ("value", "found"),
     [("nan", "'nan'"), ("inf", "'inf'"), ("-1e999", "'-1e999'"), ("high", "'high'"), ("", "no")],
 )
@@ -126,6 +146,9 @@ def test_numbers(tmp_path: Path, value: str, found: str) -> None:
         ("a.jsonl", '{"tokens": ["a"], "tags": [null]}', "'tags': tag 1 is None"),
         ("a.jsonl", '{"tokens": ["a"], "tags": 1}', "line 1, column 'tags': int, expected tags"),
         ("a.jsonl", '{"tokens": "a b", "tags": ["O"]}', "1 tags for 2 words (a b), expected one"),
+        ("a.jsonl", r'{"tokens": ["a"], "tags": ["\ud800"]}', "column 'tags': half a surrogate"),
+        ("a.tsv", "tokens\ttags\na b\t['O' 'B-X']\n", "column 'tags': ['O' 'B-X'], expected"),
+        ("a.tsv", "tokens\ttags\na b\t[3 0]\n", "line 2, column 'tags': [3 0], expected tags"),
     ],
 )
 def test_tags(tmp_path: Path, name: str, data: str, message: str) -> None:
@@ -172,6 +195,13 @@ def test_answers(tmp_path: Path, changes: dict[str, Any], message: str, hint: st
         assert message in found
 
 
+def test_a_question_without_id_has_its_number(tmp_path: Path) -> None:
+    lines = [json.dumps(question(**more)) for more in ({}, {"id": None}, {"id": 0}, {"id": "x"})]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    found = open_labelled(tmp_path / "a.jsonl", "answer")
+    assert [each.id for each in found] == ["1", "2", "0", "x"]
+
+
 def test_squad_of_another_form(tmp_path: Path) -> None:
     for text in ('{"data": [{"paragraphs": []}]}', '{"data": [{"paragraphs": [{"qas": []}]}]}'):
         assert "is empty" in refusal(tmp_path / "a.json", text, "answer").message
@@ -199,6 +229,10 @@ def test_options(tmp_path: Path) -> None:
         ({"kind": "classified"}, "kind is 'classified', expected one of classify"),
         ({"kind": "tag", "several": True}, "several labels are asked for tag"),
         ({"encoding": "utf-9"}, "encoding is 'utf-9', expected a name"),
+        ({"encoding": "base64"}, "encoding is 'base64', expected a name"),
+        ({"encoding": "undefined"}, "encoding is 'undefined', expected a name"),
+        ({"encoding": "\udcff"}, "expected a name"),
+        ({"encoding": "punycode"}, "line 1: no PUNYCODE text: "),
         ({"form": "xls"}, "form is 'xls', expected one of csv"),
         ({"text": ["text", "label"]}, "2 text columns are named .* expected 1 for classify"),
         ({"text": ["text"], "label": "text"}, "column 'text' is named twice"),
@@ -223,6 +257,29 @@ def test_other_encodings_are_read_when_named(tmp_path: Path) -> None:
         assert (example.texts, example.line) == (("café crème",), 2)
 
 
+def test_a_json_document_of_an_encoding_that_tells_no_byte(tmp_path: Path) -> None:
+    message = refusal(tmp_path / "a.json", "[]", "classify", encoding="punycode").message
+    assert "a.json, line 1: no PUNYCODE text: " in message
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+def test_lines_may_end_as_on_old_macs(tmp_path: Path, name: str) -> None:
+    lines = {
+        "a.csv": ["text,label", "he was,a", "she was,b"],
+        "a.jsonl": ['{"text": "he was", "label": "a"}', "", '{"text": "she was", "label": "b"}'],
+        "a.txt": ["label\ttext", "a\the was", "b\tshe was"],
+    }
+    (tmp_path / name).write_bytes("\r".join(lines[name]).encode("utf-8-sig"))
+    found = list(open_labelled(tmp_path / name, "classify"))
+    assert [(each.texts[0], each.labels[0], each.line) for each in found] == [
+        ("he was", "a", 2 - (name == "a.jsonl")),
+        ("she was", "b", 3),
+    ]
+    (tmp_path / "a.conll").write_bytes(b"he O\r\rwas B-X\r")
+    sentences = list(open_labelled(tmp_path / "a.conll", "tag"))
+    assert [(each.words, each.line) for each in sentences] == [(("he",), 1), (("was",), 3)]
+
+
 def test_labels_as_a_whole(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(GOOD)
     train = open_labelled(tmp_path / "train.csv", "classify")
@@ -233,11 +290,21 @@ def test_labels_as_a_whole(tmp_path: Path) -> None:
         refuse_one_class(one, label_counts(one))
 
 
-def test_labels_that_differ_in_case_alone() -> None:
-    assert case_remark(["good", "bad", "Good"]) == (
+def test_labels_that_look_alike() -> None:
+    assert alike_remark(["good", "bad", "Good"]) == (
         "labels 'Good' and 'good' differ in case alone; are they one?"
     )
-    assert case_remark(["good", "goods", "1", "2"]) is None
+    for one, other in [
+        ("very good", "very  Good"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("a\u00a0b", "a b"),
+    ]:
+        remark = alike_remark([one, "bad", other])
+        assert remark
+        assert "look alike; are they one?" in remark
+        assert ascii(one) in remark
+        assert ascii(other) in remark
+    assert alike_remark(["good", "goods", "1", "2", "1.0"]) is None
 
 
 def test_an_unseen_label_is_shown_with_its_likeliest_spelling() -> None:

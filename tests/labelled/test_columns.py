@@ -143,7 +143,7 @@ def test_one_named_column_leaves_the_other_to_be_guessed(tmp_path: Path) -> None
         ("0\t1", "x y z\ta\nx z\tb\nz\ta\n", True),
         ("text\tlabel\t", "x y z\ta\t\nx z\tb\t\nz\ta\t\n", True),
         ("x" * 65 + "\tc", "x y z\ta\nx z\tb\nz\ta\n", False),
-        (" text\tlabel ", "text\tlabel\nx z\tb\nz\ta\n", True),
+        (" text\tlabel ", "text\tb\nx z\tb\nz\ta\n", True),
     ],
 )
 def test_headers_are_recognised(tmp_path: Path, first: str, rest: str, has_header: bool) -> None:
@@ -153,6 +153,17 @@ def test_headers_are_recognised(tmp_path: Path, first: str, rest: str, has_heade
     for header, word in [(True, "with a header"), (False, "without header")]:
         options = {"text": ["#1"], "label": "#2", "header": header}
         assert word in open_labelled(tmp_path / "a.tsv", "classify", **options).form
+
+
+def test_columns_without_a_name_are_named_by_place(tmp_path: Path) -> None:
+    path = table(tmp_path, "\ttext\t\tlabel\t", lambda i: (i, prose(i), "", i % 3, ""))
+    file = open_labelled(path, "classify")
+    assert file.columns == Columns(("text",), "label")
+    assert open_labelled(path, "classify", label="#1").columns == Columns(("text",), "#1")
+    train = open_labelled(table(tmp_path, "\tlabel", lambda i: (prose(i), i % 3)), "classify")
+    assert train.columns == Columns(("#1",), "label")
+    dev = table(tmp_path, "\tlabel", lambda i: (prose(i), i % 3), name="dev.tsv")
+    assert len(list(open_labelled(dev, "classify", columns_like=train.columns))) == 40
 
 
 def test_another_file_with_the_same_columns(tmp_path: Path) -> None:
@@ -183,6 +194,8 @@ def test_a_file_like_one_without_header_has_none(tmp_path: Path) -> None:
         (["a, b,a", "b", ""], [("a", "b"), ("b",), ()], "several labels parted by ','"),
         (["a", "b", ""], [("a",), ("b",), ()], "several labels parted by ',' (none has two)"),
         ([["a", "b"], ["b"], []], [("a", "b"), ("b",), ()], "several labels as lists"),
+        (["['a', 'b']", '["b"]', "[]"], [("a", "b"), ("b",), ()], "several labels as lists"),
+        (["[2, 0]", "[\"it's\",'x']", "[1]"], [("2", "0"), ("it's", "x"), ("1",)], "as lists"),
     ],
 )
 def test_several_labels(tmp_path: Path, cells: list, labels: list, told: str) -> None:

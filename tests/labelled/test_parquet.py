@@ -61,6 +61,28 @@ def test_labels_outside_the_classes(tmp_path: Path, label: int | None, message: 
         assert [example.labels for example in hidden] == [("pos",), None]
 
 
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (b"neg", "row 1, column 'label': bytes, expected one label"),
+        ({"name": "neg"}, "row 1, column 'label': a JSON dict, expected one label"),
+    ],
+)
+def test_labels_of_types_that_have_no_names(tmp_path: Path, label: Any, message: str) -> None:
+    path = written(tmp_path / "a.parquet", {"sentence": ["a b", "c"], "label": [label] * 2})
+    for several in (False, True):
+        with pytest.raises(InputError, match=message) as raised:
+            list(open_labelled(path, "classify", several=several))
+        assert raised.value.hint == "write it as a string or a number"
+
+
+def test_a_table_without_rows_is_not_asked_for_a_header(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.parquet", {"sentence": [], "label": []})
+    with pytest.raises(InputError, match=r"has columns \(sentence, label\) and no rows") as raised:
+        open_labelled(path, "classify")
+    assert raised.value.hint == "check what wrote it"
+
+
 @pytest.mark.parametrize("form", ["Sequence", "List", "old"])
 def test_tags_with_class_names(tmp_path: Path, form: str) -> None:
     feature = [NER] if form == "old" else {"feature": NER, "_type": form}

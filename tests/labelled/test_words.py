@@ -85,3 +85,25 @@ def test_sentences_without_tags(tmp_path: Path) -> None:
     assert (first.tags, second.tags) == (None, ("NUM", "SYM"))
     (sentence,) = opened(tmp_path, "a.conll", "Eve\nran\n", needs_labels=False)
     assert (sentence.words, sentence.tags) == (("Eve", "ran"), None)
+
+
+@pytest.mark.parametrize(
+    ("words", "tags", "found"),
+    [
+        ("['EU', 'rejects']", "['B-ORG', 'O']", ("B-ORG", "O")),
+        ('["EU","rejects"]', "B O", ("B", "O")),
+        ("EU rejects", "['B','O']", ("B", "O")),
+        ("EU rejects", "[3, 0]", ("3", "0")),
+    ],
+)
+def test_lists_as_pandas_writes_them(
+    tmp_path: Path, words: str, tags: str, found: tuple[str, str]
+) -> None:
+    text = "tokens\ttags\n" + f"{words}\t{tags}\n" * 2
+    sentence, _ = opened(tmp_path, "a.tsv", text, form="tsv")
+    assert (sentence.words, sentence.tags) == (("EU", "rejects"), found)
+
+
+def test_a_word_in_brackets_is_no_list(tmp_path: Path) -> None:
+    (sentence,) = opened(tmp_path, "a.tsv", "tokens\ttags\n[1]\tO\n", form="tsv")
+    assert sentence.words == ("[1]",)

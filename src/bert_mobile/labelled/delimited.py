@@ -27,7 +27,7 @@ class Delimited:
 
     separator: str
     columns: tuple[str, ...]
-    """Names of its header, else `#1`, `#2`, …"""
+    """Names of its header; `#1`, `#2`, … where there is none, or no name in it."""
     has_header: bool
     encoding: str
     fewest: int = 0
@@ -54,6 +54,9 @@ class Delimited:
             self._refuse_other_header(file, next(found, (1, []))[1])
         width = len(self.columns)
         for line, fields in found:
+            if self.has_header and _named(fields) == self.columns:
+                hint = "delete the line: of files that were joined, one header is enough"
+                raise file.error(line, None, "the header again, expected a row", hint)
             if len(fields) != width:
                 if self.skip_short and len(fields) < (self.fewest or width):
                     continue
@@ -62,7 +65,7 @@ class Delimited:
             yield line, dict(zip(self.columns, fields, strict=False))
 
     def _refuse_other_header(self, file: DataFile, fields: Sequence[str]) -> None:
-        if tuple(map(str.strip, fields)) != self.columns:
+        if _named(fields) != self.columns:
             raise file.error(
                 1,
                 None,
@@ -102,8 +105,14 @@ def inspect(file: DataFile, encoding: str, header: bool | None, named: Sequence[
         header = _looks_like_header(first, sample[1:], named)
     if not header:
         return Delimited(separator, numbered(len(first)), has_header=False, encoding=encoding)
-    _refuse_twins(file, first)
-    return Delimited(separator, tuple(first), has_header=True, encoding=encoding)
+    columns = _named(first)
+    _refuse_twins(file, columns)
+    return Delimited(separator, columns, has_header=True, encoding=encoding)
+
+
+def _named(header: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns; pandas gives its index none."""
+    return tuple(field.strip() or f"#{number}" for number, field in enumerate(header, start=1))
 
 
 def _separator(file: DataFile, encoding: str) -> str:
@@ -146,6 +155,8 @@ def _looks_like_header(
 ) -> bool:
     """Tell a header from a row: by names that are asked for or usual, else by what is below."""
     if set(named) & set(first) or first == [str(i) for i in range(len(first))]:  # pandas's
+        return True
+    if len(first) > 1 and all(map(is_usual, first)):  # one of them may be a cell below as well
         return True
     others = (fields for fields in rest if len(fields) == len(first) and fields != first)
     below = [set(values) for values in zip(*others, strict=True)]

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -69,13 +70,16 @@ def scheme_remark(names: Iterable[str]) -> str | None:
     return None
 
 
-def case_remark(names: Iterable[str]) -> str | None:
-    """Say which labels differ in case alone; None where none do."""
+def alike_remark(names: Iterable[str]) -> str | None:
+    """Say which labels look alike, though they are not the same; None where none do."""
     alike: dict[str, str] = {}
     for name in sorted_names(names):
-        other = alike.setdefault(name.casefold(), name)
-        if other != name:
+        letters = " ".join(unicodedata.normalize("NFKC", name).split())
+        other = alike.setdefault(letters.casefold(), name)
+        if other.casefold() == name.casefold() and other != name:
             return f"labels {other!r} and {name!r} differ in case alone; are they one?"
+        if other != name:
+            return f"labels {other!a} and {name!a} look alike; are they one?"
     return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from bert_mobile.corpus.streams import Stream, open_stream
 from bert_mobile.errors import InputError
-from bert_mobile.labelled.lines import numbered_lines
+from bert_mobile.labelled.lines import numbered_lines, undecodable
 from bert_mobile.labelled.names import numbered
 from bert_mobile.labelled.places import SAMPLE_ROWS, DataFile, Row
 
@@ -89,10 +89,11 @@ def read_document(file: DataFile, stream: Stream, encoding: str) -> Any:
         raise file.empty()
     try:
         text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+    except UnicodeError as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        line = data.count(b"\n", 0, start) + 1
         raise InputError(
-            f"{file.name}, line {line}: no {encoding.upper()} text: byte {data[error.start]:#04x}",
+            f"{file.name}, line {line}: {undecodable(encoding, error)}",
             hint="convert the file, or say what it is with encoding (--encoding): cp1252, …",
         ) from None
     return _loaded(text, file, None)

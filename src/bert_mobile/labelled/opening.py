@@ -17,6 +17,7 @@ from bert_mobile.labelled.delimited import Delimited
 from bert_mobile.labelled.examples import KINDS
 from bert_mobile.labelled.file import LabelledFile, Reader
 from bert_mobile.labelled.lines import encoding_name
+from bert_mobile.labelled.lists import is_bracketed
 from bert_mobile.labelled.names import is_position
 from bert_mobile.labelled.objects import Objects
 from bert_mobile.labelled.parquet import Parquet
@@ -201,7 +202,7 @@ def _inspected(file: DataFile, wishes: Wishes, layout: Layout) -> Table:
     if file.kind == "parquet":
         return parquet.inspect(file)
     like, header = wishes.columns_like, layout.header
-    if header is None and like and all(map(is_position, like.texts)):
+    if header is None and like and all(map(is_position, (*like.texts, like.label or "#1"))):
         header = False
     found = delimited.inspect(file, layout.encoding, header, wishes.named())
     found = replace(found, skip_short=layout.skip_short_rows)
@@ -212,10 +213,13 @@ def _sample(file: DataFile, table: Table) -> Sample:
     with open_stream(file.path) as stream:
         rows = [cells for _, cells in islice(table.rows(file, stream), SAMPLE_ROWS)]
     if not rows:
+        hint = "check what wrote it"
+        if isinstance(table, Delimited):
+            hint += "; if the first row is no header, say so (--no-header)"
         raise InputError(
             f"{file.name} has columns ({', '.join(table.columns)}) and no rows, expected labelled "
             "examples",
-            hint="check what wrote it; if the first row is no header, say so (--no-header)",
+            hint=hint,
         )
     return Sample(table.columns, rows)
 
@@ -247,9 +251,9 @@ def _reader(table: Table, sample: Sample, columns: Columns, wishes: Wishes) -> t
 def _label_separator(sample: Sample, label: str) -> tuple[str, str]:
     """Return what parts several labels in one string, and a remark."""
     cells = [row.get(label) for row in sample.rows]
-    if any(isinstance(cell, list) for cell in cells):
-        return SEPARATORS[-1], "several labels as lists"
     strings = [cell for cell in cells if isinstance(cell, str)]
+    if any(isinstance(cell, list) for cell in cells) or any(map(is_bracketed, strings)):
+        return SEPARATORS[-1], "several labels as lists"
     for separator in SEPARATORS:
         if any(separator in cell for cell in strings):
             return separator, f"several labels parted by {separator!r}"

@@ -34,7 +34,9 @@ class QuestionRows:
             question = text_of(file, line, about, cells)
             context = text_of(file, line, where, cells)
             answers = self._answers(file, line, context, cells)
-            yield Question(line, str(cells.get("id", line)), question, context, answers)
+            name = cells.get("id")
+            name = line if name is None else name
+            yield Question(line, str(name), question, context, answers)
 
     def _answers(
         self, file: DataFile, line: int, context: str, cells: Mapping[str, Any]

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from bert_mobile.errors import InputError
+from bert_mobile.labelled.lists import is_bracketed
 from bert_mobile.labelled.names import is_number
 from bert_mobile.labelled.places import DataFile
 
@@ -121,8 +122,12 @@ def refuse_swapped(file: DataFile, sample: Sample, texts: Sequence[str], label: 
 def refuse_single_words(file: DataFile, sample: Sample, column: str) -> None:
     """Raise `InputError` where a sentence is spread over rows: every one would be of one word."""
     cells = [row.get(column) for row in sample.rows]
-    if len(cells) > 1 and all(isinstance(cell, str) and len(cell.split()) == 1 for cell in cells):
+    if len(cells) > 1 and all(isinstance(cell, str) and _is_word(cell) for cell in cells):
         raise InputError(
             f"{file.name}: column {column!r} holds a word a row, expected a sentence a row",
             hint="write a word and its tag a line, a blank line after each sentence, as .conll",
         )
+
+
+def _is_word(cell: str) -> bool:
+    return len(cell.split()) == 1 and not is_bracketed(cell)

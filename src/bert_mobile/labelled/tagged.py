@@ -1,4 +1,7 @@
-"""Rows of a table → tagged sentences: lists of words and of tags, or strings parted by spaces."""
+"""Rows of a table → tagged sentences: lists of words and of tags, or strings parted by spaces.
+
+A list may also be written within a string, as pandas writes one into CSV.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +9,9 @@ from typing import Any
 
 from bert_mobile.labelled.columns import Columns
 from bert_mobile.labelled.examples import TaggedSentence
+from bert_mobile.labelled.lists import NO_LIST, is_bracketed, written_list
 from bert_mobile.labelled.places import DataFile, Row
-from bert_mobile.labelled.texts import UNLABELLED, label_name
+from bert_mobile.labelled.texts import UNLABELLED, label_name, refuse_unwritable
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class TaggedRows:
             yield TaggedSentence(line, words, tags)
 
     def _words(self, file: DataFile, line: int, column: str, cell: Any) -> tuple[str, ...]:
-        words = _parts(cell)
+        words = _parts(cell, of=str)
         if words is None:
             found = "null" if cell is None else type(cell).__name__
             hint = "write words as a list, or as a string in which spaces part them"
@@ -59,6 +63,9 @@ class TaggedRows:
             return None
         cell = cells.get(self.columns.label)
         tags = _parts(cell)
+        if isinstance(cell, str) and is_bracketed(cell) and written_list(cell) is None:
+            found = f"{cell[:60]}, expected tags"
+            raise file.error(line, self.columns.label, found, NO_LIST)
         if cell is not None and tags is None:
             raise file.error(
                 line,
@@ -74,7 +81,7 @@ class TaggedRows:
         if self.class_names is not None and isinstance(tag, int):
             name = self.class_names[tag] if 0 <= tag < len(self.class_names) else ""
         else:
-            name = label_name(tag) if not isinstance(tag, list | dict) else ""
+            name = label_name(tag) if not isinstance(tag, list | dict | bytes) else ""
         if not name:
             raise file.error(
                 line,
@@ -82,6 +89,7 @@ class TaggedRows:
                 f"tag {number} is {tag!r}, expected a name",
                 "give every word a tag, such as O",
             )
+        refuse_unwritable(file, line, self.columns.label, name)
         return name
 
 
@@ -98,8 +106,14 @@ def refuse_unequal(
         )
 
 
-def _parts(cell: Any) -> list[Any] | None:
-    """Return the items of a list, or what spaces part in a string; None of anything else."""
+def _parts(cell: Any, of: type = object) -> list[Any] | None:
+    """Return the items of a list, or what spaces part in a string; None of anything else.
+
+    A list within a string is one where all its items are `of` a type: `[1]` may be a word.
+    """
     if isinstance(cell, str):
+        listed = written_list(cell)
+        if listed is not None and all(isinstance(item, of) for item in listed):
+            return listed
         return [part for part in cell.split(" ") if part]
     return cell if isinstance(cell, list) else None

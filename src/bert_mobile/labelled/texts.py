@@ -7,6 +7,7 @@ from typing import Any
 
 from bert_mobile.labelled.columns import Columns
 from bert_mobile.labelled.examples import LabelledText
+from bert_mobile.labelled.lists import NO_LIST, is_bracketed, written_list
 from bert_mobile.labelled.names import plain
 from bert_mobile.labelled.places import DataFile, Row
 
@@ -16,6 +17,9 @@ SEPARATORS = ("|", ",")
 UNLABELLED = "delete the row, or leave such rows out with skip_unlabelled (--skip-unlabelled)"
 
 _NOT_A_NUMBER = ("nan", "")
+
+_FLAGS = {"0", "1", "true", "false"}
+"""What a list says of all labels in turn, where it does not name those that a text has."""
 
 
 @dataclass(frozen=True)
@@ -79,32 +83,40 @@ class TextRows:
             return None if name is None else (name,)
         if cell is None:
             return None
-        if isinstance(cell, str):
-            cell = [part for part in cell.split(self.separator) if part.strip()]
-        if not isinstance(cell, list):
-            cell = [cell]
-        found = [self._name(file, line, each) for each in cell]
-        if None in found:
+        return self._several(file, line, cell, self.separator)
+
+    def _several(self, file: DataFile, line: int, cell: Any, separator: str) -> tuple[str, ...]:
+        column = self.columns.label
+        found = _listed(cell, separator)
+        if found is None:
+            raise file.error(line, column, f"{cell[:60]}, expected labels", NO_LIST)
+        names = [self._name(file, line, each) for each in found]
+        if None in names:
+            raise file.error(line, column, f"{cell} has an empty label", "give each label a name")
+        different = dict.fromkeys(name for name in names if name is not None)
+        if len(different) < len(names) and different.keys() <= _FLAGS:
             raise file.error(
-                line, self.columns.label, f"{cell} has an empty label", "give each label a name"
+                line,
+                column,
+                f"{str(cell)[:60]}, expected the names or numbers of its labels",
+                "name the labels that the text has, instead of a yes or no to each",
             )
-        return tuple(dict.fromkeys(name for name in found if name is not None))
+        return tuple(different)
 
     def _name(self, file: DataFile, line: int, cell: Any) -> str | None:
         """Return a label's name, or None where the cell says that there is none."""
         if self.class_names is not None and isinstance(cell, int):
             return self._class_name(file, line, cell)
-        if isinstance(cell, list | dict):
-            raise file.error(
-                line,
-                self.columns.label,
-                f"a JSON {type(cell).__name__}, expected one label",
-                "several labels a text are read with several (--several)",
-            )
+        if isinstance(cell, list | dict | bytes):
+            hint = "write it as a string or a number"
+            if isinstance(cell, list) and self.separator is None:
+                hint = "several labels a text are read with several (--several)"
+            found = f"{_kind_of(cell)}, expected one label"
+            raise file.error(line, self.columns.label, found, hint)
         name = label_name(cell)
         if name.lower() in _NOT_A_NUMBER:
             return None
-        _refuse_unwritable(file, line, self.columns.label, name)
+        refuse_unwritable(file, line, self.columns.label, name)
         if name == "-" and plain(self.columns.label or "") == "goldlabel":
             return None  # SNLI's annotators found no agreement
         return name
@@ -121,6 +133,19 @@ class TextRows:
                 "the file contradicts its own list of classes",
             )
         return names[number]
+
+
+def _listed(cell: Any, separator: str) -> list[Any] | None:
+    """Return the labels in a cell; None where it seems to hold a list and does not."""
+    if isinstance(cell, str):
+        if is_bracketed(cell):
+            return written_list(cell)
+        return [part for part in cell.split(separator) if part.strip()]
+    return cell if isinstance(cell, list) else [cell]
+
+
+def _kind_of(cell: list[Any] | dict[str, Any] | bytes) -> str:
+    return "bytes" if isinstance(cell, bytes) else f"a JSON {type(cell).__name__}"
 
 
 def label_name(cell: Any) -> str:
@@ -145,11 +170,11 @@ def text_of(file: DataFile, line: int, column: str, cells: Mapping[str, Any]) ->
         raise file.error(
             line, column, "an empty text, expected some words", "delete the row or fill it in"
         )
-    _refuse_unwritable(file, line, column, cell)
+    refuse_unwritable(file, line, column, cell)
     return cell
 
 
-def _refuse_unwritable(file: DataFile, line: int, column: str | None, text: str) -> None:
+def refuse_unwritable(file: DataFile, line: int, column: str | None, text: str) -> None:
     r"""Raise `InputError` for what JSON's `\u0000` and `\ud800` become."""
     try:
         text.encode()

@@ -286,8 +286,10 @@ def _section(kind: type[Section], raw: Mapping[str, Any], where: str) -> Section
 
 def _typed(value: Any, hint: Any, name: str, where: str) -> Any:
     """Return `value` as the field's type; whole numbers will do where a float is expected."""
-    if name in ("phases", "text"):
+    if name == "phases":
         return value
+    if hint == tuple[str, ...]:
+        return _names(value, name, where)
     allowed = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if type(value) in allowed and (type(value) is not float or math.isfinite(value)):
         return value
@@ -297,6 +299,17 @@ def _typed(value: Any, hint: Any, name: str, where: str) -> Any:
     raise InputError(
         f"{where}: {name} is {value!r}, expected {expected}", hint="correct the recipe"
     )
+
+
+def _names(value: Any, name: str, where: str) -> tuple[str, ...]:
+    """Return the strings of a field that may have several."""
+    several = [value] if isinstance(value, str) else value
+    if not isinstance(several, list | tuple) or not all(isinstance(each, str) for each in several):
+        raise InputError(
+            f"{where}: {name} is {value!r}, expected a string, or several in a list",
+            hint="correct the recipe",
+        )
+    return tuple(several)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

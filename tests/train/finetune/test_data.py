@@ -191,6 +191,13 @@ def test_what_is_odd_about_data_is_told(settings, reviews_csv, tmp_path):
     mixed = write_csv(tmp_path / "mixed.csv", ("what", "mood"), rows)
     with pytest.warns(UserWarning, match="mixed.csv: labels 'Negative' and 'negative' differ"):
         prepare(settings(train=str(mixed)))
+    rows = [(words, f"{n / 4}") for n, (words, _) in enumerate(reviews(30))]
+    numbers = write_csv(tmp_path / "numbers.csv", ("what", "label"), rows)
+    found = (
+        r"numbers.csv, column 'label': 30 labels for 30 examples, .*; numbers are learned by reg"
+    )
+    with pytest.warns(UserWarning, match=found):
+        prepare(settings(train=str(numbers)))
     tags = tmp_path / "tags.conll"
     tags.write_text("".join(f"it {tag}\nwas O\n\n" for tag in ["B-PER", "I-LOC"] * 15))
     with pytest.warns(UserWarning, match="tags.conll: tags of BIO and IO are mixed"):

@@ -45,6 +45,20 @@ def test_whole_numbers_are_numbers():
 
 
 @pytest.mark.parametrize(
+    ("word", "text"),
+    [("text=review", ("review",)), ('text=["a"]', ("a",)), ('text=["a", "b"]', ("a", "b"))],
+)
+def test_columns_are_strings_or_lists_of_them(word, text):
+    assert settings_of(FinetuneSettings, {"kind": "pairs"}, [word]).text == text
+
+
+@pytest.mark.parametrize("value", ["1", "[1]", "true", '{a = "b"}'])
+def test_columns_are_nothing_else(value):
+    with pytest.raises(InputError, match=r"text is .*, expected a string, or several in a list"):
+        settings_of(FinetuneSettings, {"kind": "pairs"}, [f"text={value}"])
+
+
+@pytest.mark.parametrize(
     ("epochs", "told"), [(None, ["few examples: each is read 9 times"]), (9, [])]
 )
 def test_it_is_told_that_few_examples_are_read_more_often(settings, epochs, told):

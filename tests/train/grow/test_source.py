@@ -70,8 +70,8 @@ SPOILED = {
     "no tokenizer": (without_tokenizer, "expected a tokenizer"),
     "no [UNK]": (without_unknown, r"vocab\.txt lacks \[UNK\], expected a BERT tokenizer"),
     "BPE": (byte_pairs, "a tokenizer of the kind BPE, expected WordPiece"),
-    "NaN": (weigh(WORD_ROWS, torch.nan), f"{WORD_ROWS} holds 2 numbers that are NaN or infinite"),
-    "infinity": (weigh("cls.predictions.bias", torch.inf), r"cls\.predictions\.bias holds 2 num"),
+    "NaN": (weigh(WORD_ROWS, torch.nan), f"{WORD_ROWS} has 2 numbers that are NaN or infinite"),
+    "infinity": (weigh("cls.predictions.bias", torch.inf), r"cls\.predictions\.bias has 2 num"),
     "pickle": (pickled, r"holds pytorch_model\.bin, expected model\.safetensors"),
     "quantized": (quantized, r"holds onnx/model_quantized\.onnx, expected model\.safetensors"),
 }

@@ -29,7 +29,8 @@ from bert_mobile.labelled import (
     open_labelled,
     refuse_one_class,
 )
-from bert_mobile.labelled.labels import case_remark, scheme_remark
+from bert_mobile.labelled.labels import alike_remark, scheme_remark
+from bert_mobile.labelled.names import is_number
 from bert_mobile.model.config import BertConfig
 from bert_mobile.runtime.text import TextEncoder, TruncationWarning
 from bert_mobile.tasks.metrics import higher_is_better, usual_metrics
@@ -43,6 +44,9 @@ from bert_mobile.train.finetune.start import (
     task_config,
 )
 from bert_mobile.train.finetune.teacher import Teacher, read_teacher
+
+SUSPICIOUS = 10
+"""Labels from which on it is odd that each has hardly an example."""
 
 FINEST = 1e-6
 """Standard deviation, as a part of the largest number, below which float32 shows no difference."""
@@ -200,9 +204,10 @@ def _read(settings: FinetuneSettings, data: Data, encoder: TextEncoder, told: li
     _check_classes(settings, data, labels)
     if labels:
         told.append(f"{len(labels):,} labels: {_shown(labels)}")
-    remark = scheme_remark(labels) if settings.kind == "tag" else case_remark(labels)
+    remark = scheme_remark(labels) if settings.kind == "tag" else alike_remark(labels)
     if remark:
         _warn(f"{_name(data.train)}: {remark}")
+    _warn_many_labels(settings, data, labels, len(encoded))
     _warn_cut(reading, "train")
     if data.dev is None:
         return _parted(encoded, labels, reading, told)
@@ -316,6 +321,18 @@ def _file_facts(data: Iterable[Example] | None) -> dict[str, Any] | None:
         return None
     files = {each.path: sha256(Path(each.path)) for each in data.files if Path(each.path).is_file()}
     return {"files": files, "read": data.describe()}
+
+
+def _warn_many_labels(
+    settings: FinetuneSettings, data: Data, labels: Sequence[str], examples: int
+) -> None:
+    """Warn where most labels have one example: they may be numbers, or the column another one."""
+    is_single = settings.kind in ("classify", "pairs") and not settings.several
+    if not is_single or len(labels) < SUSPICIOUS or 2 * len(labels) <= examples:
+        return
+    found = f"{_where(data.train)}: {len(labels):,} labels for {examples:,} examples"
+    numbers = "; numbers are learned by regress" if all(map(is_number, labels)) else ""
+    _warn(f"{found}, expected several examples a label{numbers}")
 
 
 def _warn_cut(reading: Reading, which: str) -> None:

@@ -50,7 +50,6 @@ def read_source(folder: Path) -> Source:
     _check_tokenizer(folder, tokenizer, config)
     _check_form(folder)
     weights = read_weights(folder, config, skip_foreign_heads=True)
-    _check_finite(folder / WEIGHTS, weights)
     network = BertForPretraining(config).eval()
     network.from_huggingface(weights)
     return Source(config, tokenizer, network, _heads(weights, config))
@@ -84,13 +83,3 @@ def _check_form(folder: Path) -> None:
     for name, hint in _MADE_FLOAT.items():
         if (folder / name).is_file():
             raise ArtifactError(f"{folder} holds {name}, expected {WEIGHTS}", hint=hint)
-
-
-def _check_finite(path: Path, weights: Mapping[str, NDArray[np.float32]]) -> None:
-    for name, array in weights.items():
-        odd = array.size - np.count_nonzero(np.isfinite(array))
-        if odd:
-            raise ArtifactError(
-                f"{path}: {name} holds {odd:,} numbers that are NaN or infinite, of {array.size:,}",
-                hint="its training went astray; take an earlier checkpoint",
-            )
