@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bert_mobile.checkpoint import (
     WEIGHTS,
     ancestry,
@@ -85,7 +83,6 @@ def quantize(
     _refuse_quantized(folder)
     config = BertConfig.read(folder)
     weights = _useful(read_weights(folder, config), config)
-    _refuse_infinite(folder, weights)
     if calibration is not None:
         lines_of(calibration)  # which refuses what is no text before anything is done
     facts = _facts(folder, max_bytes, calibration)
@@ -140,17 +137,6 @@ def _refuse_quantized(folder: Path) -> None:
             f"{folder} is quantized already, expected a float checkpoint",
             hint="quantize the float model that it was made from, anew",
         )
-
-
-def _refuse_infinite(folder: Path, weights: Mapping[str, FloatArray]) -> None:
-    for name, weight in weights.items():
-        bad = int(np.count_nonzero(~np.isfinite(weight)))
-        if bad:
-            raise ArtifactError(
-                f"{folder / WEIGHTS}: {name} has {bad:,} numbers that are NaN or infinite, "
-                "expected finite ones",
-                hint="the training diverged; quantize an earlier checkpoint",
-            )
 
 
 def _coarse_enough(
