@@ -135,6 +135,23 @@ def test_a_target_without_room_for_the_head_is_no_failure(tiny_task, tmp_path, c
     assert passed_over["made"] is None
 
 
+def test_each_of_all_targets_keeps_to_the_budget(tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("ai_edge_litert", reason="needs the extra [litert]")
+    from bert_mobile.export import every
+
+    monkeypatch.setattr(every, "TARGETS", {name: TARGETS[name] for name in ("onnx", "litert")})
+    command = ["export", str(tiny_checkpoint), "--to", "all", "--max-bytes", "190_000"]
+    with pytest.raises(SystemExit) as done:
+        main([*command, "--no-proof", "--json", "--out", str(tmp_path / "out")])
+    assert done.value.code == 0
+    made = [each["made"] for each in json.loads(capsys.readouterr().out)]
+    assert [(each["target"], each["width"]) for each in made] == [
+        ("onnx", "mix"),
+        ("litert", "mix"),
+    ]
+    assert all(120_000 < each["bytes"] <= 190_000 for each in made)
+
+
 def test_one_target_that_fails_leaves_the_others(tiny_checkpoint, tmp_path, capsys):
     out = tmp_path / "out"
     (out / "web").mkdir(parents=True)
