@@ -222,6 +222,14 @@ def test_bytes_that_are_no_utf8_are_an_error_of_the_input(run, tiny_checkpoint):
     assert len(err.splitlines()) == 2
 
 
+def test_a_closed_standard_input_is_no_traceback(tiny_checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SystemExit) as ended:
+        main(["embed", "-", "--model", str(tiny_checkpoint)])
+    assert ended.value.code == 2
+    assert "error: standard input is closed, expected texts from it\n" in capsys.readouterr().err
+
+
 def test_evaluate_as_a_table(run, tiny_checkpoint, tiny_corpus):
     given = ["--data", tiny_corpus, "--pairs", 4, "--sentences", 0, "--threads", 1]
     status, out, err = run("evaluate", tiny_checkpoint, tiny_checkpoint, *given)

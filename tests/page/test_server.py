@@ -1,5 +1,6 @@
 import http.client
 import json
+import socket
 import threading
 
 import pytest
@@ -65,6 +66,13 @@ def test_nothing_else_is_served(server, address):
     except http.client.InvalidURL:  # the client refuses to send it
         return
     assert status == 404
+
+
+def test_an_address_that_is_none_is_answered(server):
+    place = ("127.0.0.1", server.server_port)
+    with socket.create_connection(place, timeout=10) as visitor:
+        visitor.sendall(b"GET http://[/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert visitor.recv(1000).startswith(b"HTTP/1.1 404 ")
 
 
 def test_head_ranges_and_foreign_hosts(server):

@@ -52,6 +52,18 @@ def test_threads_change_no_answer(tiny_checkpoint):
         bert_mobile.load(str(tiny_checkpoint), threads=0)
 
 
+@pytest.mark.parametrize(("asked", "taken"), [(None, None), (1, 1), (3, 3), (100_000, 3)])
+def test_there_are_no_more_threads_than_cores(tiny_checkpoint, monkeypatch, asked, taken):
+    def opened(*_, threads, weights):
+        seen.append((threads, weights))
+
+    seen: list[tuple[int | None, str]] = []
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("bert_mobile.runtime.sessions.open_session", opened)
+    bert_mobile.load(str(tiny_checkpoint), threads=asked)
+    assert seen == [(taken, "packed")]
+
+
 def test_quantized_answers_stay_near_the_float_ones(tiny_checkpoint, tmp_path):
     from bert_mobile.quantize import quantize
 

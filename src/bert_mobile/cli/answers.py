@@ -1,6 +1,5 @@
 """Commands that answer with a model: of any BERT, and classify, tag, answer of fine-tuned ones."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from bert_mobile.cli.output import (
     example,
     model_option,
     show,
+    standard_input,
     task_model_option,
     text_chunks,
     threads_option,
@@ -333,7 +333,7 @@ def _show_answers(question: str, found: Iterable[Any]) -> None:
 def _context(given: str) -> str:
     """Return the text that `--context` stands for."""
     if given == "-":
-        return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+        return standard_input().read().decode("utf-8", "surrogateescape")
     if not given.startswith("@"):
         return given
     try:

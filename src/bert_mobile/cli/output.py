@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
@@ -83,9 +83,19 @@ def text_chunks(words: Iterable[str]) -> Iterator[list[str]]:
         yield given
         return
     # Bytes that are no UTF-8 become lone surrogates, which the model refuses with a reason.
-    decoded = (line.decode("utf-8", "surrogateescape") for line in sys.stdin.buffer)
+    decoded = (line.decode("utf-8", "surrogateescape") for line in standard_input())
     lines = (line.rstrip("\r\n") for line in decoded)
     yield from _chunks(_not_blank(lines), LINES_AT_ONCE)
+
+
+def standard_input() -> BinaryIO:
+    """Return the bytes that are piped in; raises `InputError` where there is no such stream."""
+    if sys.stdin is None:
+        raise InputError(
+            "standard input is closed, expected texts from it",
+            hint="give the texts themselves, or a file: bert-mobile … - < FILE",
+        )
+    return sys.stdin.buffer
 
 
 def _not_blank(lines: Iterable[str]) -> Iterator[str]:

@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.SERVICE_UNAVAILABLE)
             return
         try:
-            self._send(unquote(urlsplit(self.path).path).removeprefix("/"), with_body=with_body)
+            self._send(_address(self.path), with_body=with_body)
         finally:
             self.server.places.release()
 
@@ -155,3 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
         while start < stop and (data := file.read(min(_CHUNK, stop - start))):
             self.wfile.write(data)
             start += len(data)
+
+
+def _address(asked: str) -> str:
+    """Return what the table is asked for; what is no address is in no table."""
+    try:
+        return unquote(urlsplit(asked).path).removeprefix("/")
+    except ValueError:  # such as http://[/
+        return asked
