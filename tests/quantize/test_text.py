@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from bert_mobile.quantize.text import MAX_LINES, MAX_TOKENS, read_lines
+from bert_mobile.quantize.text import MAX_CHARACTERS, MAX_LINES, MAX_TOKENS, lines_of, read_lines
 from bert_mobile.tokenizer import load_tokenizer
 
 ENGLISH = "the old man and the state\n\nwe see the world of the great people\n"
@@ -69,3 +69,9 @@ def test_text_in_another_language_is_told_and_what_was_measured(tmp_path, tokeni
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read(tmp_path / "t", tokenizer, ENGLISH).foreign < 0.2
+
+
+def test_of_an_endless_line_only_the_beginning_is_read(tmp_path, tokenizer):
+    text = read(tmp_path / "t", tokenizer, "the old man " * 50_000)
+    assert text.tokens == 64
+    assert [len(line) for line in lines_of(tmp_path / "t")] == [MAX_CHARACTERS]

@@ -14,6 +14,8 @@ from bert_mobile.quantize.interface import INPUTS
 
 MAX_LINES = 256
 MAX_TOKENS = 128
+MAX_CHARACTERS = 128 * MAX_TOKENS
+"""Of a line; a piece of WordPiece's has far fewer, and the rest is cut before it is tokenized."""
 MASKED = 0.15
 """Part of the pieces of a line that are hidden, where there is a head to guess them."""
 
@@ -96,7 +98,7 @@ def lines_of(text: Path) -> list[str]:
         with text.open(encoding="utf-8") as file:
             for line in file:
                 if line.strip():
-                    found.append(line.strip())
+                    found.append(line.strip()[:MAX_CHARACTERS])
                 if len(found) == MAX_LINES:
                     break
     except (OSError, UnicodeDecodeError) as error:
