@@ -15,6 +15,15 @@ from bert_mobile.page import PageServer, gather
 from bert_mobile.quantize import quantize
 
 
+@pytest.fixture
+def heeded():
+    """Let Ctrl-C be heeded by what is started, also where nohup would have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_it_serves_its_models_until_it_is_stopped(tiny_task, tmp_path):
     quantize(tiny_task(SEQUENCES), tmp_path / "reviews", max_bytes=200_000)
     command = ["demo", "--no-open", "--port", "0", "--sentiment", str(tmp_path / "reviews")]
@@ -22,13 +31,16 @@ def test_it_serves_its_models_until_it_is_stopped(tiny_task, tmp_path):
         [sys.executable, "-m", "bert_mobile", *command],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as running:  # fmt: skip
-        url = running.stdout.readline().strip()
-        with urlopen(url) as page, urlopen(f"{url}models.json") as models:
-            assert b"<title>" in page.read()
-            assert set(json.load(models)) == {"default", "sentiment"}
-        running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=20) == 0
-        assert running.stderr.read().splitlines() == ["Ctrl-C stops it", "stopped"]
+        try:
+            url = running.stdout.readline().strip()
+            with urlopen(url) as page, urlopen(f"{url}models.json") as models:
+                assert b"<title>" in page.read()
+                assert set(json.load(models)) == {"default", "sentiment"}
+            running.send_signal(signal.SIGINT)
+            assert running.wait(timeout=20) == 0
+            assert running.stderr.read().splitlines() == ["Ctrl-C stops it", "stopped"]
+        finally:
+            running.kill()
 
 
 def test_the_browser_is_opened_unless_it_is_not_wanted(monkeypatch):
