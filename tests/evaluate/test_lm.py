@@ -5,7 +5,6 @@ import math
 import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, BertForPreTraining
@@ -212,10 +211,11 @@ def test_one_document_of_a_built_corpus_is_too_few(tiny_checkpoint, write_corpus
         judge(tiny_checkpoint, data=write_corpus([("a/1", ["the man was here"] * 3)]))
 
 
-def test_weights_that_are_no_numbers_are_refused(without, tiny_weights, tiny_corpus):
+def test_weights_that_give_no_usable_loss_are_refused(without, tiny_weights, tiny_corpus):
     folder = without()
     bias = "cls.predictions.bias"
-    broken = {**tiny_weights, bias: np.full_like(tiny_weights[bias], np.nan)}
+    broken = {**tiny_weights, bias: tiny_weights[bias].copy()}
+    broken[bias][0] = 1e30
     write_tensors(folder / "model.safetensors", broken)
-    with pytest.raises(ArtifactError, match="has a mean loss of nan nats"):
+    with pytest.raises(ArtifactError, match=r"has a mean loss of \S+ nats"):
         judge(folder, data=tiny_corpus)
