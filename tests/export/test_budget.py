@@ -48,3 +48,10 @@ def test_litert_by_the_command(tiny_checkpoint, tmp_path):
     counted = [out / "litert" / "model.tflite", *(out / name for name in budget._BESIDE)]
     assert sum(path.stat().st_size for path in counted) <= 220_000
     assert not (out / "proof.json").exists()
+
+
+@pytest.mark.parametrize(("to", "is_said"), [("onnx", True), ("litert", False)])
+def test_what_would_help_is_said_where_it_would(tiny_checkpoint, tmp_path, to, is_said):
+    with pytest.raises(InputError) as refused:
+        budget.quantize_for(to, tiny_checkpoint, tmp_path / "q", max_bytes=60_000)
+    assert ("with --calibration 2 bits" in refused.value.hint) is is_said

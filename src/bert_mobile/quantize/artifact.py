@@ -152,9 +152,11 @@ def _coarse_enough(
         if bytes_needed <= max_bytes:
             return held
     hint = "allow more bytes, or train a smaller size or vocabulary"
+    if not measured and storage != storage.from_bits(4):
+        hint += "; with --calibration 2 bits a weight are tried as well"
     raise InputError(
         f"--max-bytes is {max_bytes:,}, expected at least {bytes_needed:,} for this model",
-        hint=hint if measured else f"{hint}; with --calibration 2 bits a weight are tried as well",
+        hint=hint,
     )
 
 
