@@ -41,7 +41,9 @@ class TaggedRows:
             yield TaggedSentence(line, words, tags)
 
     def _words(self, file: DataFile, line: int, column: str, cell: Any) -> tuple[str, ...]:
-        words = _parts(cell, of=str)
+        listed = written_list(cell) if isinstance(cell, str) else None
+        is_list = listed is not None and all(isinstance(item, str) for item in listed)
+        words = listed if is_list else _parts(cell)  # `[1]` may be a word
         if words is None:
             found = "null" if cell is None else type(cell).__name__
             hint = "write words as a list, or as a string in which spaces part them"
@@ -62,10 +64,13 @@ class TaggedRows:
         if self.columns.label is None:
             return None
         cell = cells.get(self.columns.label)
-        tags = _parts(cell)
-        if isinstance(cell, str) and is_bracketed(cell) and written_list(cell) is None:
-            found = f"{cell[:60]}, expected tags"
-            raise file.error(line, self.columns.label, found, NO_LIST)
+        if isinstance(cell, str) and is_bracketed(cell):
+            tags = written_list(cell)
+            if tags is None:
+                found = f"{cell[:60]}, expected tags"
+                raise file.error(line, self.columns.label, found, NO_LIST)
+        else:
+            tags = _parts(cell)
         if cell is not None and tags is None:
             raise file.error(
                 line,
@@ -106,14 +111,8 @@ def refuse_unequal(
         )
 
 
-def _parts(cell: Any, of: type = object) -> list[Any] | None:
-    """Return the items of a list, or what spaces part in a string; None of anything else.
-
-    A list within a string is one where all its items are `of` a type: `[1]` may be a word.
-    """
+def _parts(cell: Any) -> list[Any] | None:
+    """Return the items of a list, or what spaces part in a string; None of anything else."""
     if isinstance(cell, str):
-        listed = written_list(cell)
-        if listed is not None and all(isinstance(item, of) for item in listed):
-            return listed
         return [part for part in cell.split(" ") if part]
     return cell if isinstance(cell, list) else None
