@@ -7,6 +7,7 @@ Dimensions: T tokens, M chosen rows, H hidden, V vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -71,9 +72,13 @@ class ExecuTorchSession(SingleTexts):
         inputs = [torch.from_numpy(np.ascontiguousarray(feed[name])) for name in INPUTS]
         return dict(zip(self._names, self._asked(self._forward, inputs), strict=True))
 
+    @cached_property
+    def _vocabulary(self) -> Any:
+        """What scores words, loaded when the first are asked for."""
+        return self._program.load_method(VOCABULARY)
+
     def _words(self, hidden: FloatArray) -> FloatArray:
-        method = self._program.load_method(VOCABULARY)
-        return self._asked(method, [torch.from_numpy(hidden)])[0]
+        return self._asked(self._vocabulary, [torch.from_numpy(hidden)])[0]
 
     def _asked(self, method: Any, inputs: Sequence[Any]) -> list[FloatArray]:
         try:
