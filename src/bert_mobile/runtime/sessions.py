@@ -72,10 +72,6 @@ class OnnxSession:
         `threads` bounds the threads of one operator (None: as many as there are cores). Raises
         `ArtifactError` where it is no whole ONNX file or takes other inputs than a BERT's.
         """
-        if threads is not None and threads < 1:
-            raise InputError(
-                f"the number of threads is {threads}, expected at least 1", hint="try 1"
-            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.inter_op_num_threads = 1
@@ -145,9 +141,12 @@ def open_session(
     From a float checkpoint the same graph is built in memory; heads of other tasks are left out
     with a warning. `weights` says what packed weights become in memory (see `unpacking`). Raises
     `ArtifactError` where there is no network or it is damaged, `MissingExtraError` where the
-    package that opens it is missing, `InputError` where its engine cannot hold such weights.
+    package that opens it is missing, `InputError` where its engine cannot hold such weights or
+    `threads` is less than 1.
     """
     check_form(weights)
+    if threads is not None and threads < 1:
+        raise InputError(f"the number of threads is {threads}, expected at least 1", hint="try 1")
     path = find_model(folder)
     if path.name != WEIGHTS:
         return _open_file(folder, path, threads, weights)

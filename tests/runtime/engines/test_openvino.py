@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bert_mobile.errors import ArtifactError, InputError
+from bert_mobile.errors import ArtifactError
 from bert_mobile.export.source import Source
 from tests.export.packed import batch, packed_weights
 
@@ -74,8 +74,3 @@ def test_missing_weights_are_refused(path, tmp_path):
     (tmp_path / "model.bin").write_bytes(path.with_suffix(".bin").read_bytes()[:1000])
     with pytest.raises(ArtifactError, match="no whole network"):
         OpenVinoSession(tmp_path / "model.xml", tmp_path / "model.xml")
-
-
-def test_no_threads_are_refused(path):
-    with pytest.raises(InputError, match="threads is 0"):
-        OpenVinoSession(path, path, threads=0)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
+from bert_mobile.errors import ArtifactError, MissingExtraError
 from bert_mobile.quantize.interface import FORWARD, INPUTS, OUTPUT_NAMES, VOCABULARY
+from bert_mobile.runtime.engines.files import AGAIN, check_beginning, in_one_line
 from bert_mobile.runtime.engines.single import SingleTexts
 from bert_mobile.runtime.sessions import FloatArray
 
@@ -30,7 +31,6 @@ except ImportError:
 
 _IDENTIFIER = b"ET12"
 _BEFORE = 4  # bytes that come before it
-_AGAIN = "copy the folder again from its source, or make it anew"
 
 
 class ExecuTorchSession(SingleTexts):
@@ -42,11 +42,7 @@ class ExecuTorchSession(SingleTexts):
         `threads` bounds the threads of a question (None: as they are). Raises `ArtifactError`
         where ExecuTorch cannot read it, or it has not the methods of ours.
         """
-        if threads is not None and threads < 1:
-            raise InputError(
-                f"the number of threads is {threads}, expected at least 1", hint="try 1"
-            )
-        _check_beginning(model, name)
+        check_beginning(model, name, _IDENTIFIER, skipped=_BEFORE)
         if threads is not None:
             _unsafe_reset_threadpool(threads)
         self._lock = Lock()
@@ -63,7 +59,7 @@ class ExecuTorchSession(SingleTexts):
             [names] = self._program.load_method(OUTPUT_NAMES).execute([])
         except RuntimeError as error:
             raise ArtifactError(
-                f"{name} cannot be loaded by ExecuTorch: {_reason(error)}", hint=_AGAIN
+                f"{name} cannot be loaded by ExecuTorch: {in_one_line(error)}", hint=AGAIN
             ) from error
         self._names: list[str] = names.split(",")
         super().__init__(name, frozenset(self._names), has_vocabulary=VOCABULARY in methods)
@@ -86,21 +82,6 @@ class ExecuTorchSession(SingleTexts):
                 return [each.numpy().copy() for each in method.execute(inputs)]
         except RuntimeError as error:
             raise ArtifactError(
-                f"{self._name} cannot be run by ExecuTorch: {_reason(error)}",
+                f"{self._name} cannot be run by ExecuTorch: {in_one_line(error)}",
                 hint="a text is too long for it, or the file damaged; make it anew",
             ) from error
-
-
-def _check_beginning(model: Path, name: Path) -> None:
-    with model.open("rb") as file:
-        found = file.read(_BEFORE + len(_IDENTIFIER))[_BEFORE:]
-    if found != _IDENTIFIER:
-        raise ArtifactError(
-            f"{name} has {found!r} after its first {_BEFORE} bytes, expected {_IDENTIFIER!r}",
-            hint=_AGAIN,
-        )
-
-
-def _reason(error: Exception) -> str:
-    """Return what ExecuTorch says, in one line."""
-    return " ".join(str(error).split())[:200] or "no reason given"

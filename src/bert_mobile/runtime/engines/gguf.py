@@ -18,9 +18,10 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
+from bert_mobile.errors import ArtifactError, MissingExtraError
 from bert_mobile.quantize.interface import HIDDEN
 from bert_mobile.runtime.batches import Batch, IntArray
+from bert_mobile.runtime.engines.files import AGAIN, check_beginning, in_one_line
 from bert_mobile.runtime.sessions import FloatArray
 
 try:
@@ -31,7 +32,6 @@ except ImportError:
 _MAGIC = b"GGUF"
 _LONGEST = 512  # tokens that are computed at once: those of any BERT that we know
 _SECONDS = 600  # until an answer is given up
-_AGAIN = "copy the file again from its source, or make it anew"
 _SILENT = -1  # of llama.cpp's verbosities
 
 
@@ -47,21 +47,13 @@ class GgufSession:
         `threads` bounds the threads of a question (None: llama.cpp's own choice). Raises
         `ArtifactError` where llama.cpp cannot read the file.
         """
-        if threads is not None and threads < 1:
-            raise InputError(
-                f"the number of threads is {threads}, expected at least 1", hint="try 1"
-            )
-        with model.open("rb") as file:
-            found = file.read(len(_MAGIC))
-        if found != _MAGIC:
-            raise ArtifactError(f"{name} begins with {found!r}, expected {_MAGIC!r}", hint=_AGAIN)
+        check_beginning(model, name, _MAGIC)
         self._name, self._key = name, token_hex()
         try:
             self._server = xllamacpp.Server(_parameters(model, threads, self._key))
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
             raise ArtifactError(
-                f"{name} cannot be loaded by llama.cpp: {reason}", hint=_AGAIN
+                f"{name} cannot be loaded by llama.cpp: {in_one_line(error)}", hint=AGAIN
             ) from error
         self.tokenize("")  # a server that is dropped before it runs would wait for ever
 

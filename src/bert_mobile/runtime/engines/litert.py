@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
 from bert_mobile.quantize.interface import BUCKET, HIDDEN, INPUTS, LOGITS, VOCABULARY
+from bert_mobile.runtime.engines.files import AGAIN, check_beginning, in_one_line
 from bert_mobile.runtime.engines.single import SingleTexts
 from bert_mobile.runtime.sessions import FloatArray
 
@@ -26,7 +27,6 @@ except ImportError:
 
 _IDENTIFIER = b"TFL3"
 _BEFORE = 4  # bytes that come before it
-_AGAIN = "copy the folder again from its source, or make it anew"
 
 
 class LiteRtSession(SingleTexts):
@@ -38,18 +38,14 @@ class LiteRtSession(SingleTexts):
         `threads` bounds the threads of a question (None: LiteRT's own choice). Raises
         `ArtifactError` where LiteRT cannot read it, or it has not the signatures of ours.
         """
-        if threads is not None and threads < 1:
-            raise InputError(
-                f"the number of threads is {threads}, expected at least 1", hint="try 1"
-            )
-        _check_beginning(model, name)
+        check_beginning(model, name, _IDENTIFIER, skipped=_BEFORE)
         self._lock = Lock()
         try:
             self._interpreter = Interpreter(model_path=str(model), num_threads=threads)
             self._signatures: dict[str, Any] = self._interpreter.get_signature_list()
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(
-                f"{name} cannot be loaded by LiteRT: {_reason(error)}", hint=_AGAIN
+                f"{name} cannot be loaded by LiteRT: {in_one_line(error)}", hint=AGAIN
             ) from error
         self._buckets = sorted(
             int(key.removeprefix(BUCKET)) for key in self._signatures if key.startswith(BUCKET)
@@ -82,7 +78,7 @@ class LiteRtSession(SingleTexts):
                 )
         except (RuntimeError, ValueError) as error:
             raise ArtifactError(
-                f"{self._name} cannot be run by LiteRT: {_reason(error)}",
+                f"{self._name} cannot be run by LiteRT: {in_one_line(error)}",
                 hint="the file is damaged or made for another use; make it anew",
             ) from error
         return answer
@@ -96,18 +92,3 @@ class LiteRtSession(SingleTexts):
                 f"expected {BUCKET}16 and so on, of {', '.join(INPUTS)}",
                 hint="export it anew, or use another model",
             )
-
-
-def _check_beginning(model: Path, name: Path) -> None:
-    with model.open("rb") as file:
-        found = file.read(_BEFORE + len(_IDENTIFIER))[_BEFORE:]
-    if found != _IDENTIFIER:
-        raise ArtifactError(
-            f"{name} has {found!r} after its first {_BEFORE} bytes, expected {_IDENTIFIER!r}",
-            hint=_AGAIN,
-        )
-
-
-def _reason(error: Exception) -> str:
-    """Return what LiteRT says, in one line."""
-    return " ".join(str(error).split())[:200] or "no reason given"

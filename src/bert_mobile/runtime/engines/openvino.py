@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from bert_mobile.errors import ArtifactError, InputError, MissingExtraError
+from bert_mobile.errors import ArtifactError, MissingExtraError
 from bert_mobile.quantize.interface import HEAD_ROWS, INPUTS, LOGITS, POSITIONS
 from bert_mobile.runtime.batches import Batch, IntArray
+from bert_mobile.runtime.engines.files import AGAIN, check_beginning
 from bert_mobile.runtime.sessions import FloatArray, check_outputs
 
 try:
@@ -33,7 +34,6 @@ except ImportError:
     raise MissingExtraError("openvino", "openvino") from None
 
 _BEGINNING = b"<?xml"
-_AGAIN = "copy the folder again from its source, or make it anew"
 
 
 class OpenVinoSession:
@@ -53,10 +53,7 @@ class OpenVinoSession:
         `threads` bounds the threads of one question (None: as many as there are cores). Raises
         `ArtifactError` where it is no whole network or takes other inputs than a BERT's.
         """
-        if threads is not None and threads < 1:
-            raise InputError(
-                f"the number of threads is {threads}, expected at least 1", hint="try 1"
-            )
+        check_beginning(model, name, _BEGINNING)  # else it tries formats of others
         self._name = name
         self._settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision}
         self._settings |= {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
@@ -64,12 +61,12 @@ class OpenVinoSession:
         self._core, self._lock = openvino.Core(), Lock()
         self._compiled: dict[tuple[tuple[str, ...], bool], Any] = {}
         try:
-            self._model = self._core.read_model(_checked(model), model.with_suffix(".bin"))
+            self._model = self._core.read_model(model, model.with_suffix(".bin"))
             inputs = {port.get_any_name() for port in self._model.inputs}
             self.outputs = frozenset(port.get_any_name() for port in self._model.outputs)
         except RuntimeError as error:
             raise ArtifactError(
-                f"{name} is no whole network of OpenVINO's: {_reason(error)}", hint=_AGAIN
+                f"{name} is no whole network of OpenVINO's: {_reason(error)}", hint=AGAIN
             ) from error
         if inputs != set(INPUTS):
             raise ArtifactError(
@@ -120,15 +117,6 @@ class OpenVinoSession:
             compiled = self._core.compile_model(part, "CPU", self._settings)
             self._compiled[outputs, chosen] = compiled
         return self._compiled[outputs, chosen]
-
-
-def _checked(model: Path) -> Path:
-    """Return the path of what begins as OpenVINO's XML; else OpenVINO tries formats of others."""
-    with model.open("rb") as file:
-        found = file.read(len(_BEGINNING))
-    if found != _BEGINNING:
-        raise ArtifactError(f"{model} begins with {found!r}, expected {_BEGINNING!r}", hint=_AGAIN)
-    return model
 
 
 def _choose_rows(model: Any) -> Any:
