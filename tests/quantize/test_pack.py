@@ -123,11 +123,14 @@ def test_outliers_are_clipped_and_never_wrap():
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-12, 5.0, -5.0, 3e38])
+@pytest.mark.filterwarnings("error")
 def test_constant_blocks_stay_finite(value):
     matrix = np.full((2, 32), value, dtype=np.float32)
     for bits in (2, 4, 8):
-        rounded = unpack_matrix(pack_matrix(matrix, Layout(bits, 32)))
+        packed = pack_matrix(matrix, Layout(bits, 32))
+        rounded = unpack_matrix(packed)
         assert np.isfinite(rounded).all()
+        assert relative_error(matrix, packed) <= 1
         if abs(value) < 1e5:
             np.testing.assert_allclose(rounded, matrix, rtol=1e-3, atol=1e-7)
 

@@ -95,9 +95,11 @@ def test_inputs_that_never_flowed_count_for_nothing_much():
     assert error[:, :64].sum() < error[:, 64:].sum()
 
 
-def test_zeros_and_huge_weights_stay_finite():
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("huge", [1e9, 3e38])
+def test_zeros_and_huge_weights_stay_finite(huge):
     matrix = weights()
-    matrix[0], matrix[1, 5] = 0, 1e9
+    matrix[0], matrix[1, 5] = 0, huge
     rounded = unpack_matrix(round_second_order(matrix, Layout(4, 32), damped(covariance())))
     assert np.isfinite(rounded).all()
     assert not rounded[0].any()

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_mobile.errors import ArtifactError
-from bert_mobile.quantize.pack import FloatArray, Layout, pack_matrix, unpack_matrix
+from bert_mobile.quantize.pack import FloatArray, Layout, pack_matrix, unpack_matrix, within_reach
 from bert_mobile.quantize.rounding import product_error
 
 Key = TypeVar("Key")
@@ -99,7 +99,7 @@ def menu(
     Errors are those of plain rounding on at most 256 rows, evenly spread; with `hessian` (C, C)
     those of products with inputs of that covariance. Raises as `layouts_of` does.
     """
-    sample = matrix[:: -(-len(matrix) // _SAMPLED_ROWS)]
+    sample = within_reach(matrix[:: -(-len(matrix) // _SAMPLED_ROWS)])
     weights = None if hessian is None else np.diag(hessian).astype(np.float32)
     choices = []
     for layout in layouts_of(name, matrix.shape[1], storage, measured=measured):

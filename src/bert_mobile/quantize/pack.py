@@ -37,6 +37,7 @@ _RANGES = {
 }
 _CHUNK = 1 << 19  # weights rounded at a time: bounds the scratch memory to some 20 MB
 _HALF_MAX = float(np.finfo(np.float16).max)
+_LARGEST = _HALF_MAX * 128  # what 8 bits reach with the largest scale
 _TINY = np.float32(1e-30)
 
 
@@ -139,10 +140,15 @@ def pack_matrix(
     weights = np.ones(columns, np.float32) if importance is None else importance
     weights = weights.reshape(blocks, layout.block)
     for part in _parts(rows, columns):
-        x = matrix[part].reshape(-1, blocks, layout.block)
+        x = within_reach(matrix[part]).reshape(-1, blocks, layout.block)
         q, scales[part], zeros[part] = _round_blocks(x, weights, layout)
         codes[part] = q.reshape(-1, columns)
     return assemble(codes, scales, zeros, layout)
+
+
+def within_reach(matrix: FloatArray) -> FloatArray:
+    """Clip to what any layout holds, ±8,384,512, so that the squares of errors are finite."""
+    return np.clip(matrix, -_LARGEST, _LARGEST)
 
 
 def assemble(codes: ByteArray, scales: HalfArray, zeros: ByteArray, layout: Layout) -> PackedMatrix:
@@ -262,8 +268,9 @@ def relative_error(
     that the rounding causes in the product with such inputs.
     """
     weights = 1.0 if importance is None else importance
-    total = float(np.sum(np.square(matrix) * weights, dtype=np.float64))
-    error = float(np.sum(np.square(matrix - unpack_matrix(packed)) * weights, dtype=np.float64))
+    whole, rounded = matrix.astype(np.float64), unpack_matrix(packed)
+    total = float(np.sum(np.square(whole) * weights))
+    error = float(np.sum(np.square(whole - rounded) * weights))
     return (error / total) ** 0.5 if total else 0.0
 
 

@@ -29,6 +29,7 @@ from bert_mobile.quantize.pack import (
     pack_matrix,
     unpack_codes,
     unpack_zeros,
+    within_reach,
 )
 
 DAMPING = 0.01
@@ -62,7 +63,7 @@ def round_second_order(
     start = pack_matrix(matrix, layout, np.diag(hessian).astype(np.float32))
     order = np.argsort(-np.diag(hessian), kind="stable")
     factor = _inverse_factor(hessian[np.ix_(order, order)])
-    narrow = hessian.astype(np.float32)
+    matrix, narrow = within_reach(matrix), hessian.astype(np.float32)
     codes, scales = [], []
     for first in range(0, len(matrix), _ROWS):
         rows = slice(first, first + _ROWS)

@@ -157,6 +157,8 @@ def test_teachers_of_something_else_are_refused(
     ) as caught:
         prepare(settings(train="", teacher=str(renamed)), data)
     assert "id2label" in caught.value.hint
+    with pytest.raises(InputError, match="gives a text one label, expected any number"):
+        prepare(settings(train="", teacher=str(teacher), several=True), data)
     numbers = [LabelledText(line, ("it was",), None, line / 2) for line in range(1, 9)]
     with pytest.raises(InputError, match="has 2 outputs, expected one number"):
         prepare(settings("regress", train="", teacher=str(teacher)), Data(numbers, numbers))

@@ -25,7 +25,7 @@ from bert_mobile.files import sha256
 from bert_mobile.hub import resolve
 from bert_mobile.judging.data import Encoded
 from bert_mobile.judging.heads import HEADS
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import MULTI_LABEL, BertConfig
 from bert_mobile.model.heads import BertForTask
 from bert_mobile.progress import progress
 from bert_mobile.quantize.interface import LOGITS
@@ -78,6 +78,13 @@ def read_teacher(
         raise InputError(
             f"the teacher {folder} is a {config.architecture}, expected a {wanted}",
             hint=f"fine-tune one first: bert-mobile finetune {settings.kind}",
+        )
+    if settings.several != (config.problem_type == MULTI_LABEL):
+        given = {False: "one label", True: "any number of labels"}
+        raise InputError(
+            f"the teacher {folder} gives a text {given[not settings.several]}, expected "
+            f"{given[settings.several]}",
+            hint="both are fine-tuned with --several, or neither",
         )
     columns = _columns(folder, config, labels, numbers=settings.kind == "regress")
     encoder = TextEncoder(folder, config, min(limit, config.max_position_embeddings))
