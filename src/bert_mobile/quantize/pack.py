@@ -17,6 +17,7 @@ smaller anyway, so that symmetric is the rule there.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 import numpy as np
@@ -242,9 +243,16 @@ def pack_codes(codes: ByteArray, bits: int) -> ByteArray:
 
 def unpack_codes(packed: ByteArray, bits: int, columns: int) -> ByteArray:
     """Undo `pack_codes`: return the first `columns` codes of each row."""
+    codes = _codes_by_byte(bits)[packed].view(np.uint8)
+    return codes[:, :columns]
+
+
+@cache
+def _codes_by_byte(bits: int) -> NDArray[np.unsignedinteger]:
+    """Return the codes of each byte (256,), side by side as one number: one look-up gets them."""
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    codes = (packed[..., None] >> shifts) & np.uint8(2**bits - 1)
-    return codes.reshape(packed.shape[0], -1)[:, :columns]
+    codes = (np.arange(256, dtype=np.uint8)[:, None] >> shifts) & np.uint8(2**bits - 1)
+    return codes.view(f"u{len(shifts)}")[:, 0]
 
 
 def clipped_share(matrix: FloatArray, packed: PackedMatrix) -> float:
