@@ -15,6 +15,7 @@ from bert_mobile.evaluate.held_out import SEED, open_held_out
 from bert_mobile.evaluate.lm import GroupFigures, evaluate_language_models
 from bert_mobile.examples import Corpus, PairSampler
 from bert_mobile.files import sha256
+from bert_mobile.model.config import SEQUENCES, TOKENS
 from bert_mobile.tokenizer import bert_wordpiece, load_tokenizer
 from tests.conftest import document
 
@@ -191,6 +192,12 @@ def test_a_model_without_masked_token_head(judgement, without, tiny_corpus):
 def test_a_model_without_heads_is_refused(without, tiny_corpus):
     with pytest.raises(ArtifactError, match="has neither a masked-token nor a next-sentence head"):
         judge(without("cls."), data=tiny_corpus)
+
+
+@pytest.mark.parametrize("architecture", [SEQUENCES, TOKENS])
+def test_logits_of_a_task_are_no_masked_tokens(tiny_task, tiny_corpus, architecture):
+    with pytest.raises(ArtifactError, match="has neither a masked-token nor a next-sentence head"):
+        judge(tiny_task(architecture), data=tiny_corpus)
 
 
 def test_without_sentences_there_is_no_pseudo_perplexity(judgement, tiny_checkpoint, tiny_corpus):

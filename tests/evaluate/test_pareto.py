@@ -5,12 +5,13 @@ from importlib.util import find_spec
 
 import pytest
 
-from bert_mobile.errors import InputError
+from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.evaluate.figures import Question, figures_of
 from bert_mobile.evaluate.latency import latencies
 from bert_mobile.evaluate.pareto import FLOAT, OURS, pareto
 from bert_mobile.evaluate.peers import PEERS
 from bert_mobile.export.table import TARGETS
+from bert_mobile.model.config import SEQUENCES
 from bert_mobile.quantize.report import folder_bytes
 from bert_mobile.runtime.sessions import open_session
 
@@ -83,6 +84,25 @@ def test_another_question_is_another_run(made, tiny_checkpoint, tiny_corpus):
     other = Question("mlm", tiny_corpus, pairs=32)
     with pytest.raises(InputError, match="another question"):
         pareto(tiny_checkpoint, other, made.folder)
+
+
+def test_changed_data_is_another_question(tiny_task, tmp_path):
+    folder, labelled = tiny_task(SEQUENCES), tmp_path / "reviews.csv"
+    labelled.write_text("text,label\nwe see it,pos\nnot now,neg\n", encoding="utf-8")
+    pareto(folder, Question(str(labelled)), tmp_path / "out", budgets=())
+    labelled.write_text("text,label\nwe see it,neg\nnot now,pos\n", encoding="utf-8")
+    with pytest.raises(InputError, match="another question"):
+        pareto(folder, Question(str(labelled)), tmp_path / "out", budgets=())
+
+
+def test_bad_input_is_told_before_anything_is_judged(made, tiny_checkpoint, question, tmp_path):
+    quantized = made.folder / "models" / f"{OURS}-200000"
+    with pytest.raises(ArtifactError, match=r"has no model\.safetensors, expected a float"):
+        pareto(quantized, question, tmp_path / "out")
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(InputError, match=r"empty\.txt"):
+        pareto(tiny_checkpoint, question, tmp_path / "out", calibration=tmp_path / "empty.txt")
+    assert not (tmp_path / "out").exists()
 
 
 def test_sessions_take_turns(tiny_checkpoint, tiny_config):

@@ -1,6 +1,7 @@
 """The proof opens what was written in another process, and notices what is wrong with it."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +12,15 @@ from onnx import numpy_helper
 import bert_mobile
 from bert_mobile.checkpoint import PROVENANCE, verify
 from bert_mobile.cli import main
-from bert_mobile.errors import RunError
+from bert_mobile.errors import InputError, RunError
 from bert_mobile.evaluate.figures import Question
 from bert_mobile.export import TARGETS, export
 from bert_mobile.export.onnx import write
 from bert_mobile.export.proof import Proving, limit_of
+from bert_mobile.export.proof.probes import batches, compare, write_probes
 from bert_mobile.export.target import Target
-from bert_mobile.model.config import PRETRAINING, SEQUENCES
+from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, BertConfig
+from bert_mobile.runtime.sessions import open_session
 from tests.conftest import document
 
 PLACES = {"float32": "onnx/model.onnx"}
@@ -169,6 +172,57 @@ def test_one_target_that_fails_leaves_the_others(tiny_checkpoint, tmp_path, caps
     assert [line.split()[0] for line in said.out.splitlines()][1] == "onnx"
 
 
+def test_all_leave_what_is_not_theirs(tiny_checkpoint, tiny_task, tmp_path, capsys):
+    """Neither a stranger's table nor the model itself; what is wrong with that is told once."""
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "proofs.md").write_text("mine")
+    model = shutil.copytree(tiny_checkpoint, tmp_path / "model")
+    nameless = shutil.copytree(tiny_task(SEQUENCES), tmp_path / "nameless")
+    config = json.loads((nameless / "config.json").read_text())
+    del config["id2label"]
+    (nameless / "config.json").write_text(json.dumps(config))
+    (nameless / PROVENANCE).unlink()
+    for name, out, said in (
+        (model, foreign, "was not written by this command"),
+        (model, model, "lie inside each other"),
+        (nameless, tmp_path / "out", "has no id2label"),
+    ):
+        before = sorted(path.name for path in out.iterdir()) if out.exists() else None
+        with pytest.raises(SystemExit) as done:
+            main(["export", str(name), "--to", "all", "--no-proof", "--out", str(out)])
+        assert done.value.code == 2
+        found = capsys.readouterr().err
+        assert said in found
+        assert found.count("error: ") == 1
+        assert (sorted(path.name for path in out.iterdir()) if out.exists() else None) == before
+    assert (foreign / "proofs.md").read_text() == "mine"
+
+
+def test_nothing_for_any_target_is_a_failure(tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    from bert_mobile.export import every
+
+    monkeypatch.setattr(every, "TARGETS", {"onnx": TARGETS["onnx"]})
+    command = ["export", str(tiny_checkpoint), "--to", "all", "--width", "mix"]
+    with pytest.raises(SystemExit) as done:
+        main([*command, "--out", str(tmp_path / "out")])
+    assert done.value.code == 1
+    assert "nothing was made for any target; onnx: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_width_that_a_target_lacks_is_no_failure(tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    from bert_mobile.export import every
+
+    narrow = replace(TARGETS["onnx"], name="narrow", places=PLACES)
+    monkeypatch.setattr(every, "TARGETS", {"onnx": TARGETS["onnx"], "narrow": narrow})
+    command = ["export", str(tiny_checkpoint), "--to", "all", "--width", "float16", "--no-proof"]
+    with pytest.raises(SystemExit) as done:
+        main([*command, "--out", str(tmp_path / "out")])
+    assert done.value.code == 0
+    assert "narrow: has no width float16" in capsys.readouterr().out
+
+
 def test_llama_cpp_is_proven_on_single_texts(tiny_checkpoint, tmp_path):
     pytest.importorskip("gguf", reason="needs the extra [gguf]")
     pytest.importorskip("xllamacpp", reason="needs the extra [gguf]")
@@ -179,16 +233,90 @@ def test_llama_cpp_is_proven_on_single_texts(tiny_checkpoint, tmp_path):
     assert made.proof["largest_difference"] < 0.05
 
 
-def test_hidden_states_alone_are_compared_and_not_judged(tiny_checkpoint, tmp_path, monkeypatch):
+def test_what_answers_no_task_is_compared_and_not_judged(tiny_checkpoint, tmp_path, monkeypatch):
     def without_heads(source, width, folder):
         kept = {
             n: w for n, w in source.weights.items() if not n.startswith(("cls.", "bert.pooler"))
         }
         write(replace(source, weights=kept), width, folder)
 
-    monkeypatch.setitem(TARGETS, "rows", Target("rows", PLACES, (), "export", without_heads))
+    rows = Target("rows", PLACES, (), "export", without_heads, is_judged=False)
+    monkeypatch.setitem(TARGETS, "rows", rows)
     proving = Proving(tiny_checkpoint, Question("mlm", "nowhere"))  # never looked at
     made = export(tiny_checkpoint, "rows", tmp_path / "out", proving=proving)
     assert made.proof["passed"]
     assert set(made.proof["differences"]) == {"last_hidden_state"}
     assert "figures" not in made.proof
+    assert "not judged by mlm: nothing here gives rows's answers" in made.notes
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--task", "nosuch", "--data", "."], "no task is called 'nosuch'"),
+        (["--task", "sst2"], "sst2"),
+        (["--task", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_told_first(
+    tiny_task, tmp_path, capsys, monkeypatch, asked, said
+):
+    monkeypatch.setitem(TARGETS, "onnx", replace(TARGETS["onnx"], write=None))  # never called
+    command = ["export", str(tiny_task(SEQUENCES)), "--to", "onnx", *asked]
+    with pytest.raises(SystemExit) as done:
+        main([*command, "--out", str(tmp_path / "out")])
+    found = capsys.readouterr().err
+    assert done.value.code == 2
+    assert said in found
+    assert "proof" not in found
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reference_of_another_kind_is_refused(tiny_task, tiny_checkpoint, tmp_path):
+    proving = Proving(tiny_task(ANSWERS))
+    with pytest.raises(InputError, match="has the architecture BertForQuestionAnswering"):
+        export(tiny_task(SEQUENCES), "onnx", tmp_path / "out", proving=proving)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_converter_that_fails_is_one_line(tiny_checkpoint, tmp_path, monkeypatch):
+    def broken(source, width, folder):
+        raise RuntimeError("ios::clear:\n  iostream error")
+
+    monkeypatch.setitem(TARGETS, "rows", Target("rows", PLACES, (), "export", broken))
+    with pytest.raises(RunError, match=r"rows failed to write .*: ios::clear: iostream error"):
+        export(tiny_checkpoint, "rows", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_segment_is_asked_for_single_texts(tiny_config):
+    assert any(batch.types.any() for batch in batches(tiny_config))
+    config = replace(tiny_config, type_vocab_size=1)
+    assert not any(batch.types.any() for batch in batches(config))
+
+
+def test_the_longest_text_is_asked_for(tiny_config):
+    config = replace(tiny_config, max_position_embeddings=1024)
+    assert max(batch.ids.shape[1] for batch in batches(config)) == 1024
+
+
+class Off:
+    """A classifier of as many labels as a batch has tokens, wrong by 100 in every second one."""
+
+    outputs = frozenset({"logits"})
+
+    def __init__(self, session):
+        self._session = session
+
+    def run(self, output, batch):
+        found = self._session.run(output, batch)
+        found[:, 1::2] += 100
+        return found
+
+
+def test_as_many_labels_as_tokens_are_no_tokens(tiny_task, tmp_path):
+    folder = tiny_task(SEQUENCES, labels=tuple(f"l{i}" for i in range(16)))
+    write_probes(folder, tmp_path / "probes.npz")
+    config = BertConfig.read(folder)
+    [found] = compare(Off(open_session(folder, config)), config, tmp_path / "probes.npz")
+    assert 99 < found.largest < 101

@@ -1,6 +1,5 @@
 """The command `export`: a model, taken elsewhere, with its proof."""
 
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -59,16 +58,8 @@ def export(model: str, to: str, out: Path, as_json: bool, **options: Any) -> Non
     _check(options)
     if to == _ALL:
         _export_to_all(model, out, as_json, options)
-    elif options["max_bytes"] is None:
-        _export(model, to, out, as_json, options)
     else:
-        from bert_mobile.hub import resolve
-
-        folder = resolve(model)
-        options["reference"] = options["reference"] or folder
-        with tempfile.TemporaryDirectory() as scratch:
-            quantized = _quantized(folder, to, Path(scratch), options)
-            _export(str(quantized), to, out, as_json, options)
+        _export(model, to, out, as_json, options)
 
 
 def _check(options: Mapping[str, Any]) -> None:
@@ -76,27 +67,25 @@ def _check(options: Mapping[str, Any]) -> None:
     for option, other in needs:
         if options[option] is not None and options[other] is None:
             raise click.UsageError(f"--{option} is for --{other.replace('_', '-')} only")
+    if options["max_bytes"] is not None and options["width"] not in (None, "mix"):
+        raise click.UsageError("--max-bytes makes a mix of widths: leave --width out")
     for option in ("reference", "task"):
         if options["no_proof"] and options[option] is not None:
             raise click.UsageError(f"--{option} is for the proof, which --no-proof leaves out")
 
 
-def _quantized(folder: Path, to: str, scratch: Path, options: Mapping[str, Any]) -> Path:
-    """Quantize a float model into `scratch`, under its own name."""
-    from bert_mobile.export.budget import quantize_for
-
-    out = scratch / folder.resolve().name
-    bounds = {name: options[name] for name in ("max_bytes", "calibration")}
-    quantize_for(to, folder, out, **bounds)
-    return out
-
-
 def _export(model: str, to: str, out: Path, as_json: bool, options: Mapping[str, Any]) -> None:
     from bert_mobile.export import export as run
+    from bert_mobile.export import export_within
     from bert_mobile.hub import resolve
 
     folder = resolve(model)
-    made = run(folder, to, out, width=options["width"], proving=_proving(folder, options))
+    proving = _proving(folder, options)
+    if options["max_bytes"] is None:
+        made = run(folder, to, out, width=options["width"], proving=proving)
+    else:
+        bounds = {name: options[name] for name in ("max_bytes", "calibration")}
+        made = export_within(folder, to, out, proving=proving, **bounds)
     if as_json:
         show(made.to_json())
     else:
@@ -134,7 +123,9 @@ def _export_to_all(model: str, out: Path, as_json: bool, options: Mapping[str, A
         if options[name] is not None
     ]
     words = [word for pair in given for word in pair]
-    found = export_to_all(model, out, words + ["--no-proof"] * options["no_proof"])
+    words += ["--no-proof"] * options["no_proof"]
+    bounds = {name: options[name] for name in ("width", "max_bytes")}
+    found = export_to_all(model, out, words, **bounds)
     if as_json:
         show([asdict(each) for each in found])
     else:

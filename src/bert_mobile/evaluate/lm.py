@@ -20,6 +20,7 @@ from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.evaluate.held_out import SEED, Group, HeldOut, open_held_out
 from bert_mobile.examples import Batch, PairSampler, SpecialIds
 from bert_mobile.hub import resolve
+from bert_mobile.model.config import PRETRAINING
 from bert_mobile.progress import progress
 from bert_mobile.quantize.interface import LOGITS, NEXT_SENTENCE
 from bert_mobile.runtime.batches import Batch as RuntimeBatch
@@ -136,7 +137,8 @@ def _groups_of_each(
 def _judge_model(
     name: str, model: Model, groups: Sequence[Group], pairs: int
 ) -> LanguageModelJudgement:
-    if not {LOGITS, NEXT_SENTENCE} & model.session.outputs:
+    has_head = bool({LOGITS, NEXT_SENTENCE} & model.session.outputs)
+    if model.config.architecture != PRETRAINING or not has_head:
         raise ArtifactError(
             f"{name} has neither a masked-token nor a next-sentence head, expected one to judge",
             hint="name a model as it was pre-trained",

@@ -34,6 +34,7 @@ from bert_mobile.model.config import BertConfig
 from bert_mobile.progress import progress
 from bert_mobile.quantize import quantize
 from bert_mobile.quantize.report import folder_bytes
+from bert_mobile.quantize.text import lines_of
 from bert_mobile.tokenizer import TOKENIZER_FILES
 
 BUDGETS = (12_000_000, 15_000_000, 18_000_000, 20_000_000, 25_000_000, 37_000_000)
@@ -108,10 +109,13 @@ def pareto(
     and as `figures_of` and `quantize` do.
     """
     refuse_foreign_folder(out, _is_record, inputs=[folder])
+    read_weights(folder, BertConfig.read(folder))  # refuses what is no float checkpoint
+    if calibration is not None:
+        lines_of(calibration)  # and what is no text
     known = {
         "kind": "pareto",
         "model": {"name": folder.name, "sha256": sha256(folder / WEIGHTS)},
-        "question": {**asdict(question), "data": question.data and Path(question.data).name},
+        "question": _told_apart(question),
         "calibration": None if calibration is None else sha256(calibration),
     }
     record = _record(out, known)
@@ -134,6 +138,22 @@ def pareto(
     found = tuple(sorted(map(_point, points.values()), key=lambda point: -point.bytes))
     _draw(out, found)
     return Pareto(folder.name, found, tuple(notes), out)
+
+
+def _told_apart(question: Question) -> dict[str, Any]:
+    """Return the question by the names and, where it is one file or corpus, the hash of its data.
+
+    Where the data lies is no part of it: a run may go on on another machine.
+    """
+    data = question.data and Path(question.data)
+    places = [Path(question.task), *([data, data / "manifest.json"] if data else [])]
+    file = next((place for place in places if place.is_file()), None)
+    return {
+        "task": Path(question.task).name,
+        "data": data and data.name,
+        "pairs": question.pairs,
+        "sha256": file and sha256(file),
+    }
 
 
 def _ours(

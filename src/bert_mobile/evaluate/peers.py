@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bert_mobile.checkpoint import read_weights
+from bert_mobile.checkpoint import copy_tokenizer, read_weights
 from bert_mobile.errors import MissingExtraError
 from bert_mobile.export.source import read_source
 from bert_mobile.export.table import TARGETS
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.interface import FLOAT, QUANTIZED
-from bert_mobile.tokenizer import TOKENIZER_FILES
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Peer:
 def write_peer(peer: Peer, folder: Path, out: Path) -> None:
     """Write a peer's model of the float checkpoint `folder` into `out`, with what goes with it."""
     out.mkdir(parents=True)
-    for name in ("config.json", *TOKENIZER_FILES):
-        shutil.copyfile(folder / name, out / name)
+    shutil.copyfile(folder / "config.json", out / "config.json")
+    copy_tokenizer(folder, out)
     peer.make(folder, out)
 
 

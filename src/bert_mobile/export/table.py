@@ -49,9 +49,12 @@ _ROWS = (
     Target(
         "litert", _LITERT, ("ai_edge_litert",), "litert", _lazily("litert"), storage=_FOR_XNNPACK
     ),
-    Target("coreml", _COREML, ("coremltools",), "coreml", _lazily("coreml")),
     Target(
-        "gguf", _GGUF, ("gguf",), "gguf", _lazily("gguf"), heads=(PRETRAINING,), storage=_FOR_GGML
+        "coreml", _COREML, ("coremltools",), "coreml", _lazily("coreml"), is_judged=False
+    ),
+    Target(
+        "gguf", _GGUF, ("gguf",), "gguf", _lazily("gguf"), heads=(PRETRAINING,),
+        storage=_FOR_GGML, is_judged=False,
     ),
 )  # fmt: skip
 

@@ -41,6 +41,8 @@ class Target:
     """Architectures that it can hold."""
     storage: Storage = OURS
     """What it holds of the decisions of `quantize` as they are."""
+    is_judged: bool = True
+    """Whether something here opens what it writes and gives the answers that a task asks for."""
 
     @property
     def widths(self) -> tuple[str, ...]:
@@ -57,8 +59,17 @@ class Target:
         if self.missing is not None:
             raise MissingExtraError(self.missing, self.extra)
 
+    def check_head(self, architecture: str) -> None:
+        """Raise `InputError` unless it can hold a model with this head."""
+        if architecture not in self.heads:
+            raise InputError(
+                f"{self.name} cannot hold a {architecture}, only {', '.join(self.heads)}",
+                hint="choose another --to",
+            )
+
     def check(self, source: Source, width: str) -> None:
         """Raise `InputError` unless this source can be written at this width."""
+        self.check_head(source.config.architecture)
         if width not in self.places:
             raise InputError(
                 f"--width {width} is none of {self.name}'s, expected one of "
@@ -69,10 +80,4 @@ class Target:
             raise InputError(
                 f"{source.folder} is a float checkpoint, of which there is no mix of widths yet",
                 hint="give --max-bytes 25_000_000 as well, or export the folder of `quantize`",
-            )
-        if source.config.architecture not in self.heads:
-            raise InputError(
-                f"{self.name} cannot hold a {source.config.architecture}, only "
-                f"{', '.join(self.heads)}",
-                hint="choose another --to",
             )

@@ -14,17 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bert_mobile.errors import RunError
+from bert_mobile.errors import InputError, RunError
 from bert_mobile.evaluate.figures import Question, figures_of
 from bert_mobile.export.proof.picture import draw
 from bert_mobile.export.proof.probes import write_probes
 from bert_mobile.export.target import INT4, MIX
-from bert_mobile.files import read_json, write_json
+from bert_mobile.files import explained, read_json, write_json
 from bert_mobile.judging.figures import Figures
+from bert_mobile.model.config import BertConfig
 
 PROOF, PICTURE = "proof.json", "proof.png"
 
 _POINTS, _POINTS_BELOW_8_BITS = 0.5, 1.0
+
+_COMPARED = (
+    "architecture", "labels", "problem_type", "hidden_size", "vocab_size", "type_vocab_size",
+    "max_position_embeddings",
+)  # fmt: skip
+"""What two models have in common whose answers can be held against each other."""
 
 
 @dataclass(frozen=True)
@@ -39,34 +46,44 @@ class Proving:
     """Points of the main figure that may be lost; None: 0.5, or 1.0 below 8 bits."""
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What was found."""
+def reference_figures(proving: Proving, config: BertConfig) -> Figures | None:
+    """Judge the reference by the question, if there is one: before anything is made.
 
-    facts: dict[str, Any]
-    """As `proof.json` has them."""
+    `config` is that of the model to be exported. Raises `InputError` where the reference is another
+    kind of model, and as `figures_of` does.
+    """
+    theirs = BertConfig.read(proving.reference)
+    for name in _COMPARED:
+        found, expected = getattr(theirs, name), getattr(config, name)
+        if found != expected:
+            raise InputError(
+                f"the reference {proving.reference} has the {name} {found}, the model {expected}",
+                hint="give --reference the float model that it was made from",
+            )
+    if proving.question is None:
+        return None
+    [figures] = figures_of([proving.reference], proving.question)
+    return figures
 
-    @property
-    def passed(self) -> bool:
-        """Whether the artifact is as good as promised."""
-        return bool(self.facts["passed"])
 
-
-def prove(folder: Path, width: str, proving: Proving) -> Proof:
+def prove(folder: Path, width: str, proving: Proving, reference: Figures | None) -> dict[str, Any]:
     """Prove the artifact in `folder`, and leave `proof.json` and `proof.png` there.
 
-    Raises `RunError` where its runtime cannot open it or answers otherwise than it should, with
-    what the process said.
+    `reference` has the reference's figures; None: the artifact is not judged. Returns what
+    `proof.json` has. Raises `RunError` where its runtime cannot open it or answers otherwise than
+    it should, with what the process said.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, explained(Path(scratch)):
         probes, found = Path(scratch) / "probes.npz", Path(scratch) / "found.json"
         write_probes(proving.reference, probes)
-        _run_apart([str(folder), str(probes), str(found), *_asked(proving.question)])
+        question = None if reference is None else proving.question
+        _run_apart([str(folder), str(probes), str(found), *_asked(question)])
         facts = read_json(found, "the findings of a proof")
-    facts |= _judged(facts, width, proving)
+    facts |= {"reference": proving.reference.resolve().name}
+    facts |= _verdict(facts.pop("figures", None), reference, limit_of(width, proving.limit))
     write_json(folder / PROOF, facts)
     draw(folder / PICTURE, facts)
-    return Proof(facts)
+    return facts
 
 
 def limit_of(width: str, limit: float | None) -> float:
@@ -88,23 +105,21 @@ def _run_apart(arguments: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = lines[-1] if lines else f"its process ended with status {done.returncode}"
+        is_told = lines and done.returncode > 0  # one that was killed said nothing of it
+        said = lines[-1] if is_told else f"its process ended with status {done.returncode}"
         raise RunError(
             f"the artifact does not pass its proof: {said}",
             hint="nothing was left under the final name; --no-proof leaves the proof out",
         )
 
 
-def _judged(facts: dict[str, Any], width: str, proving: Proving) -> dict[str, Any]:
-    """Return the verdict: what was lost of the reference's main figure."""
-    own = facts.pop("figures", None)
-    if own is None or proving.question is None:
-        return {"reference": proving.reference.resolve().name, "passed": True}
-    [reference] = figures_of([proving.reference], proving.question)
+def _verdict(own: dict[str, Any] | None, reference: Figures | None, limit: float) -> dict[str, Any]:
+    """Return what was lost of the reference's main figure, and whether that is too much."""
+    if own is None or reference is None:
+        return {"passed": True}
     ours = Figures("", own["asked"], own["examples"], own["figures"])
-    lost, limit = 100 * (reference.main - ours.main), limit_of(width, proving.limit)
+    lost = 100 * (reference.main - ours.main)
     return {
-        "reference": proving.reference.resolve().name,
         "asked": ours.asked,
         "examples": ours.examples,
         "figures": ours.figures,

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bert_mobile.errors import RunError
-from bert_mobile.model.config import PRETRAINING, BertConfig
-from bert_mobile.quantize.interface import LOGITS
+from bert_mobile.model.config import PRETRAINING, TOKENS, BertConfig
+from bert_mobile.quantize.interface import END_LOGITS, HIDDEN, LOGITS, START_LOGITS
 from bert_mobile.runtime.batches import Batch, IntArray
 from bert_mobile.runtime.sessions import FloatArray, Session, open_session
 
 _SHAPES = ((1, 1), (1, 2), (1, 7), (3, 16), (2, 33), (1, 64), (4, 128), (1, 512))
-"""Sequences and tokens; the longest that the network has stands for those beyond it."""
+"""Sequences and tokens; the longest that the network has comes last, and for those beyond it."""
 _MOST_POSITIONS = 24  # at which masked-token logits are compared: 30,000 numbers each
 
 
@@ -45,16 +46,20 @@ def write_probes(reference: Path, path: Path) -> None:
 
 
 def batches(config: BertConfig) -> Iterator[Batch]:
-    """Yield the batches, the same each time: all lengths, padding, every second one of pairs."""
+    """Yield the batches, the same each time: all lengths, padding, every second one of pairs.
+
+    A network that knows one segment gets single texts only.
+    """
     rng = np.random.default_rng(0)
     longest = config.max_position_embeddings
-    shapes = dict.fromkeys((rows, min(tokens, longest)) for rows, tokens in _SHAPES)
-    for number, (rows, tokens) in enumerate(shapes):
+    shapes = [*((rows, min(tokens, longest)) for rows, tokens in _SHAPES), (1, longest)]
+    for number, (rows, tokens) in enumerate(dict.fromkeys(shapes)):
+        is_pair = number % 2 == 1 and config.type_vocab_size > 1
         ids = rng.integers(0, config.vocab_size, (rows, tokens), dtype=np.int64)
         lengths = rng.integers(1, tokens + 1, (rows, 1))
         lengths[0] = tokens
         mask = (np.arange(tokens) < lengths).astype(np.int64)
-        types = (np.arange(tokens) >= lengths // 2).astype(np.int64) * mask * (number % 2)
+        types = (np.arange(tokens) >= lengths // 2).astype(np.int64) * mask * is_pair
         yield Batch(ids * mask, mask, types)
 
 
@@ -70,11 +75,12 @@ def compare(session: Session, config: BertConfig, path: Path) -> list[Comparison
             if batch.types.any() and not takes_pairs(session):
                 continue
             for output in sorted(session.outputs):
-                if f"{output}/{number}" in stored:
-                    one = _compared(
-                        output, _answer(session, output, batch, config), stored, number, batch
-                    )
-                    found[output] = max(found.get(output, one), one, key=lambda each: each.largest)
+                if f"{output}/{number}" not in stored:
+                    continue
+                ours, theirs = _answer(session, output, batch, config), stored[f"{output}/{number}"]
+                real = batch.mask > 0 if _is_by_token(output, config) else None
+                one = _compared(output, ours, theirs, real)
+                found[output] = max(found.get(output, one), one, key=lambda each: each.largest)
     if not found:
         raise RunError(
             f"the artifact gives {', '.join(sorted(session.outputs))}, which the source does not",
@@ -88,18 +94,29 @@ def takes_pairs(session: Session) -> bool:
     return bool(getattr(session, "takes_pairs", True))
 
 
+def _is_by_token(output: str, config: BertConfig) -> bool:
+    """Tell whether an answer has a row for each token, padding too: (B, T, …)."""
+    if output == LOGITS:
+        return config.architecture == TOKENS
+    return output in (HIDDEN, START_LOGITS, END_LOGITS)
+
+
 def _compared(
-    output: str, ours: FloatArray, stored: "np.lib.npyio.NpzFile", number: int, batch: Batch
+    output: str, ours: FloatArray, theirs: FloatArray, real: NDArray[np.bool_] | None
 ) -> Comparison:
-    theirs: FloatArray = stored[f"{output}/{number}"]
-    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+    """Compare an answer, at the tokens that are `real` (B, T) where it is by token."""
+    if ours.shape != theirs.shape:
         raise RunError(
-            f"{output} of a batch of {batch.ids.shape[0]} × {batch.ids.shape[1]} has the shape "
-            f"{ours.shape} or numbers that are not finite, expected {theirs.shape}",
+            f"{output} has the shape {ours.shape}, expected {theirs.shape}",
             hint="the target cannot hold this model",
         )
-    if ours.shape[:2] == batch.mask.shape:  # what padding says means nothing
-        ours, theirs = ours[batch.mask > 0], theirs[batch.mask > 0]
+    if not np.isfinite(ours).all():
+        raise RunError(
+            f"{output} has numbers that are not finite, expected none",
+            hint="the target cannot hold this model",
+        )
+    if real is not None:  # what padding says means nothing
+        ours, theirs = ours[real], theirs[real]
     return Comparison(output, float(np.abs(ours - theirs).max()), float(theirs.std()))
 
 
