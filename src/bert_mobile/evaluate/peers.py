@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from bert_mobile.checkpoint import copy_tokenizer, read_weights
 from bert_mobile.errors import MissingExtraError
 from bert_mobile.export.source import read_source
@@ -156,13 +158,17 @@ def _float_graph(folder: Path, out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the remarks of ONNX Runtime's tools ("please pre-process first") off the screen."""
+    """Keep the remarks of ONNX Runtime's tools ("please pre-process first") off the screen.
+
+    Of blocks of zeros they make 0 ÷ 0, and then zeros again.
+    """
     import logging
 
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with np.errstate(invalid="ignore"):
+            yield
     finally:
         logging.disable(before)
 
