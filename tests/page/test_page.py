@@ -11,6 +11,7 @@ import pytest
 import bert_mobile
 from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS
 from bert_mobile.page import PageServer, gather
+from bert_mobile.runtime.text import TruncationWarning
 from tests.page.browser import CHROMIUM, Browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -40,6 +41,11 @@ def folders(tmp_path_factory, tiny_checkpoint, tiny_task):
 def serving(server):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
+
+
+def shown(browser, tab):
+    """What the page says below a form."""
+    return browser.run(f"document.querySelector('#panel-{tab} .result').innerText")
 
 
 def near(found, expected):
@@ -84,6 +90,40 @@ def test_answers_are_pythons_and_nothing_else_is_asked_for(folders):
         asked = browser.requests()
         assert any(url.startswith(f"{server.url}models/default/onnx/") for url in asked)
         assert all(url.startswith(server.url) for url in asked), asked
+        server.shutdown()
+
+
+LONG = "the of and in to a " * 20
+
+
+def test_texts_are_cut_and_nothing_is_answered_as_fine_tuning_had_it(tiny_task, tmp_path):
+    sources = {
+        "sentiment": tiny_task(SEQUENCES, max_length=16),
+        "entities": tiny_task(TOKENS, max_length=16),
+        "answers": tiny_task(ANSWERS, max_length=24, no_answer_threshold=-100.0),
+    }
+    for role, source in sources.items():
+        export(source, "web", tmp_path / role)
+    with serving(PageServer(gather({role: tmp_path / role for role in sources}))) as server:
+        python = {role: bert_mobile.load(tmp_path / role) for role in sources}
+        with Browser() as browser:
+            browser.visit(server.url)
+
+            with pytest.warns(TruncationWarning):
+                (expected,) = python["sentiment"].classify(LONG)
+            found = browser.ask("sentiment", LONG)[0]
+            assert found["label"] == expected["label"]
+            near(found["score"], expected["score"])
+
+            expected = python["entities"].tag(CONTEXT)
+            found = browser.ask("entities", CONTEXT)
+            near([each["score"] for each in found], [each["score"] for each in expected])
+
+            expected = python["answers"].answer(question="in the?", context=CONTEXT)
+            found = browser.ask("answers", "in the?", CONTEXT)
+            assert found["answer"] == expected["answer"] == ""
+            near(found["score"], expected["score"])
+            assert shown(browser, "answers").startswith("The paragraph does not say.")
         server.shutdown()
 
 
