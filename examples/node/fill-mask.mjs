@@ -26,7 +26,11 @@ const ort = await module("vendor/ort.wasm.bundle.min.mjs");
 ort.env.wasm.wasmBinary = gunzipSync(read("page/vendor/ort-wasm-simd-threaded.wasm.gz"));
 ort.env.wasm.numThreads = 1;
 
-const [entry] = Object.values(readJson("models.json")); // what the folder holds, and where
+const { default: entry } = readJson("models.json"); // what the folder holds, and where
+if (!entry?.outputs.includes("logits")) {
+  console.error(`error: ${folder} holds no model that fills gaps`);
+  process.exit(1);
+}
 const session = await ort.InferenceSession.create(read(entry.path + entry.model), {
   executionProviders: ["wasm"],
   logSeverityLevel: 3, // errors only

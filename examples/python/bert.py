@@ -19,6 +19,8 @@ from tokenizers import Tokenizer
 
 Scores = NDArray[np.floating[Any]]
 
+FILLER, CLASSIFIER = "BertForPreTraining", "BertForSequenceClassification"
+
 
 class Bert:
     """A network and its tokenizer. V vocabulary, T tokens, L labels."""
@@ -27,7 +29,9 @@ class Bert:
         """Load a folder; `threads` 0 is one for each core."""
         folder = Path(folder)
         self.config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self.limit = self.config.get("max_length") or self.config["max_position_embeddings"]
+        (self.head,) = self.config["architectures"]
+        tuned = (self.config.get("task_specific_params") or {}).get("bert-mobile", {})
+        self.limit = tuned.get("max_length") or self.config["max_position_embeddings"]
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         vocabulary = self.tokenizer.get_vocab()
         self.cls, self.sep, self.mask = (vocabulary[f"[{name}]"] for name in ("CLS", "SEP", "MASK"))
@@ -39,6 +43,7 @@ class Bert:
 
     def fill_mask(self, text: str, top_k: int = 5) -> list[list[tuple[float, str]]]:
         """Return probability and word of the best proposals, a list for each `[MASK]`."""
+        self._check_head(FILLER)
         pieces = self._pieces(text)
         gaps = np.flatnonzero(np.array(pieces) == self.mask)
         if not len(gaps):
@@ -53,10 +58,18 @@ class Bert:
 
     def classify(self, text: str, pair: str | None = None) -> list[tuple[float, str]]:
         """Return score and name of all labels of a text, or a pair of texts, the best first."""
+        self._check_head(CLASSIFIER)
         ids, types = self._framed(self._pieces(text), None if pair is None else self._pieces(pair))
         scores = self._label_scores(self._run(ids, types)[0])
         names = self.config["id2label"]
         return [(float(scores[i]), names[str(i)]) for i in np.argsort(-scores, kind="stable")]
+
+    def _check_head(self, wanted: str) -> None:
+        # Pre-training's heads may be absent; what such a model gives is no logits then.
+        has_logits = "logits" in {output.name for output in self.session.get_outputs()}
+        if self.head != wanted or not has_logits:
+            what = "fills no gaps" if wanted == FILLER else "classifies no texts"
+            raise ValueError(f"the model, a {self.head}, {what}")
 
     def _framed(self, first: list[int], second: list[int] | None) -> tuple[list[int], list[int]]:
         if second is None:
@@ -122,13 +135,14 @@ def main(arguments: list[str]) -> str | None:
     folder, text, *pair = arguments
     model = Bert(folder)
     try:
-        is_classifier = "id2label" in model.config
+        is_classifier = model.head == CLASSIFIER
         found = [model.classify(text, *pair)] if is_classifier else model.fill_mask(text)
     except ValueError as error:
         return f"error: {error}"
+    form = "8.4g" if model.config.get("problem_type") == "regression" else "8.2%"
     for gap in found:
         for score, word in gap:
-            print(f"{score:8.2%}  {word}")
+            print(f"{score:{form}}  {word}")
     return None
 
 

@@ -7,9 +7,10 @@ import pytest
 
 import bert_mobile
 from bert_mobile.hub import resolve
-from bert_mobile.model.config import SEQUENCES
+from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS
 from bert_mobile.quantize import quantize
 from tests.examples.conftest import EXAMPLES, module
+from tests.page.bare import ALL, without_heads
 
 EXAMPLE = EXAMPLES / "python" / "bert.py"
 Bert = module(EXAMPLE).Bert
@@ -49,6 +50,7 @@ def test_gaps_are_filled_as_by_the_package(text):
     "changes",
     [
         {},
+        {"max_length": 16},
         {"problem_type": "multi_label_classification"},
         {"problem_type": "regression", "labels": ("number",)},
     ],
@@ -65,6 +67,32 @@ def test_a_text_without_a_gap_is_told():
     assert module(EXAMPLE).main([str(resolve("default")), "no gap"]) == (
         "error: the text has no [MASK]"
     )
+
+
+@pytest.mark.parametrize("head", [TOKENS, ANSWERS])
+def test_other_heads_are_one_line(head, tiny_task, tmp_path):
+    quantize(tiny_task(head), tmp_path / "small", max_bytes=130_000)
+    command = [sys.executable, str(EXAMPLE), str(tmp_path / "small"), "the of and."]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: the model, a {head}, fills no gaps\n"
+
+
+def test_an_encoder_alone_is_one_line(tiny_checkpoint, tmp_path):
+    export = pytest.importorskip("bert_mobile.export", reason="needs the extra export").export
+    export(without_heads(tiny_checkpoint, tmp_path / "bare", ALL), "onnx", tmp_path / "onnx")
+    said = module(EXAMPLE).main([str(tmp_path / "onnx"), "the [MASK]."])
+    assert said == "error: the model, a BertForPreTraining, fills no gaps"
+
+
+def test_a_number_is_no_percentage(tiny_task, tmp_path, capsys):
+    folder = tiny_task(SEQUENCES, problem_type="regression", labels=("stars",))
+    quantize(folder, tmp_path / "small", max_bytes=130_000)
+    assert module(EXAMPLE).main([str(tmp_path / "small"), "the of and."]) is None
+    number, label = capsys.readouterr().out.split()
+    (expected,) = bert_mobile.load(tmp_path / "small").classify("the of and.")
+    assert float(number) == pytest.approx(expected["score"], rel=1e-3)
+    assert label == "stars"
 
 
 def test_it_runs_by_itself():

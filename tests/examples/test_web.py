@@ -10,8 +10,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import bert_mobile
+from bert_mobile.model.config import SEQUENCES
 from tests.examples.conftest import EXAMPLES
 from tests.page.browser import CHROMIUM, Browser
+
+export = pytest.importorskip("bert_mobile.export", reason="needs the extra export").export
 
 NODE = shutil.which("node")
 GAP = "the of [MASK] and [MASK] in"
@@ -38,9 +41,12 @@ def test_node_fills_gaps_with_the_exported_folder_alone(site):
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed")
-def test_node_says_in_one_line_what_is_wrong(site):
+def test_node_says_in_one_line_what_is_wrong(site, tiny_task, tmp_path):
+    classifier = tmp_path / "classifier"
+    export(tiny_task(SEQUENCES), "web", classifier)
     for given, status, said in (
         ([], 2, "usage: "),
+        ([str(classifier), GAP], 1, f"error: {classifier} holds no model that fills gaps"),
         ([str(site), "no gap"], 1, "error: Put [MASK]"),
     ):
         command = [NODE, str(EXAMPLES / "node" / "fill-mask.mjs"), *given]

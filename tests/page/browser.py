@@ -112,7 +112,8 @@ class Browser:
             const panel = document.querySelector('#panel-{tab}');
             delete panel.querySelector('.result').dataset.answer;
             const texts = {json.dumps(texts)};
-            panel.querySelectorAll('textarea').forEach((field, i) => (field.value = texts[i]));
+            const fields = panel.querySelectorAll('textarea');
+            fields.forEach((field, i) => (field.value = texts[i] ?? ''));
             panel.querySelector('form').requestSubmit(); }}"""
         )
         self.until(f"document.querySelector('#panel-{tab} .result').dataset.answer !== undefined")

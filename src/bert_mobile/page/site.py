@@ -1,11 +1,13 @@
 """The page and its models as one table: address → file.
 
 index.html  service-worker.js  page/…     as they lie in the package
-models.json                               which models there are; size and SHA-256 of their files
+models.json                               which models there are, size and SHA-256 of their files,
+                                          and what the page must know of them before it has them
 models/ROLE/…                             what the browser needs of a model's folder
 """
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +18,16 @@ from typing import Any
 from bert_mobile.checkpoint import verify
 from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.files import explained, sha256, write_json
-from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS, BertConfig
+from bert_mobile.model.config import (
+    ANSWERS,
+    MULTI_LABEL,
+    PRETRAINING,
+    REGRESSION,
+    SEQUENCES,
+    TOKENS,
+    BertConfig,
+)
+from bert_mobile.runtime.sessions import OnnxSession
 
 ROLES = {
     "default": PRETRAINING,
@@ -33,6 +44,11 @@ NETWORKS = tuple(
 """Where the browser looks for a network in a folder, the smallest first."""
 
 MODELS = "models.json"
+
+_FEELINGS = re.compile(r"(very[ _-])?(pos|neg|positive|negative|neutral)", re.IGNORECASE)
+_NAMES = re.compile(
+    r"O|[BISUEL]-(PER|PERSON|LOC|LOCATION|GPE|ORG|ORGANI[SZ]ATION|MISC)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +124,29 @@ def _entry(role: str, folder: Path, place: str) -> dict[str, Any]:
         for name in names
         if _there(folder / name)
     }
-    return {"path": place, "model": network, "files": facts}
+    return {
+        "path": place,
+        "model": network,
+        "outputs": sorted(OnnxSession(folder / network, folder / network, threads=1).outputs),
+        "wording": _wording(role, config),
+        "files": facts,
+    }
+
+
+def _wording(role: str, config: BertConfig) -> str:
+    """Return in which words the page asks a model: its role, or a key of `OTHERS` in examples.js.
+
+    A head of a kind may have been taught anything: only its labels tell.
+    """
+    if config.architecture == TOKENS:
+        return role if all(map(_NAMES.fullmatch, config.labels)) else "tags"
+    if config.architecture != SEQUENCES:
+        return role
+    if config.problem_type == REGRESSION:
+        return "number"
+    if config.problem_type == MULTI_LABEL or len(config.labels) == 1:  # each by itself
+        return "labels"
+    return role if all(map(_FEELINGS.fullmatch, config.labels)) else "label"
 
 
 def _there(path: Path) -> bool:

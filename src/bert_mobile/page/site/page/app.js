@@ -1,14 +1,18 @@
 /** The page: tabs, forms, and the worker that answers. */
 
 import { DRAW, make } from "./drawing.js";
-import { TASKS } from "./examples.js";
+import { tasksFor } from "./examples.js";
 
 const at = (id) => document.getElementById(id);
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+const size = ({ files }) => Object.values(files).reduce((sum, { bytes }) => sum + bytes, 0);
 const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(milliseconds < 9950 ? 2 : 0)} s`;
 const site = new URL("..", import.meta.url);
-const loaded = new Map(); // role to the promise of its facts
+const loaded = new Map(); // role to the promise that its model is there
+const facts = new Map(); // role to what showed when its model was loaded
 let models = {};
+let tasks = []; // the rows of examples.js that these models answer
+let chosen; // role of the chosen tab
 
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
 const waiting = new Map();
@@ -53,7 +57,7 @@ async function begin(role) {
   at("model").classList.remove("failed");
   at("state").textContent = "Fetching the model …";
   const load = { role, url: new URL(entry.path, site).href, entry };
-  const facts = await call({ load }, ({ bytes, total }) => {
+  const found = await call({ load }, ({ bytes, total }) => {
     at("progress").value = bytes / total;
     const done = bytes === total;
     at("size").textContent = `${megabytes(bytes)} of ${megabytes(total)}`;
@@ -62,11 +66,15 @@ async function begin(role) {
   at("state").textContent = "Ready.";
   at("progress").hidden = true;
   at("size").textContent = "";
-  showFacts(facts);
-  return facts;
+  facts.set(role, found);
+  showFacts();
 }
 
-function showFacts({ total, cached, download, start, threads }) {
+/** Show what is known of the model behind the chosen tab. */
+function showFacts() {
+  at("facts").hidden = !facts.has(chosen);
+  if (at("facts").hidden) return;
+  const { total, cached, download, start, threads } = facts.get(chosen);
   const rows = [
     ["Size", megabytes(total)],
     [cached ? "From this device" : "Download", seconds(download)],
@@ -75,7 +83,6 @@ function showFacts({ total, cached, download, start, threads }) {
   ];
   at("facts").replaceChildren(...rows.map(([name, value]) =>
     make("div", {}, make("dt", {}, name), make("dd", {}, value))));
-  at("facts").hidden = false;
 }
 
 function showFailure(message, again) {
@@ -90,24 +97,27 @@ function showFailure(message, again) {
 // --- tabs ----------------------------------------------------------------------------------------
 
 function select(task, focus = false) {
-  for (const { id } of TASKS) {
-    const [tab, chosen] = [at(`tab-${id}`), id === task.id];
-    tab.setAttribute("aria-selected", String(chosen));
-    tab.tabIndex = chosen ? 0 : -1;
-    at(`panel-${id}`).hidden = !chosen;
-    if (chosen && focus) tab.focus();
-    if (chosen) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+  for (const { id } of tasks) {
+    const [tab, isChosen] = [at(`tab-${id}`), id === task.id];
+    tab.setAttribute("aria-selected", String(isChosen));
+    tab.tabIndex = isChosen ? 0 : -1;
+    at(`panel-${id}`).hidden = !isChosen;
+    if (isChosen && focus) tab.focus();
+    if (isChosen) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
+  chosen = task.role;
+  showFacts();
+  at("bytes").textContent = models[chosen] ? ` of ${megabytes(size(models[chosen]))}` : "";
   if (models[task.role]) want(task.role).catch(() => {});
   history.replaceState(null, "", `#${task.id}`);
 }
 
 function onTabKey(event) {
-  const place = TASKS.findIndex(({ id }) => at(`tab-${id}`) === event.target);
-  const steps = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: TASKS.length - 1 };
+  const place = tasks.findIndex(({ id }) => at(`tab-${id}`) === event.target);
+  const steps = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: tasks.length - 1 };
   if (!(event.key in steps)) return;
   event.preventDefault();
-  select(TASKS[(steps[event.key] + TASKS.length) % TASKS.length], true);
+  select(tasks[(steps[event.key] + tasks.length) % tasks.length], true);
 }
 
 function drawTask(task) {
@@ -155,13 +165,15 @@ function form(task) {
 
 const shortened = (text) => (text.length > 30 ? `${text.slice(0, 28).trimEnd()} …` : text);
 
-function chips(task, inputs, whole) {
+function chips(task, inputs, asking) {
   const row = make("div", { className: "chips", role: "group", "aria-label": "Examples" });
   task.examples.forEach((texts) => {
-    const chip = make("button", { type: "button", title: texts.join(" – "), "aria-label": `Example: ${texts.join(" – ")}` }, shortened(texts.at(-1)));
+    const given = texts.filter(Boolean); // a second text may be left out
+    const whole = given.join(" – ");
+    const chip = make("button", { type: "button", title: whole, "aria-label": `Example: ${whole}` }, shortened(given.at(-1)));
     chip.addEventListener("click", () => {
       inputs.forEach((input, field) => (input.value = texts[field]));
-      whole.requestSubmit();
+      asking.requestSubmit();
     });
     row.append(chip);
   });
@@ -174,7 +186,7 @@ async function answer(task, texts, { button, time, result }) {
   try {
     await want(task.role);
     const { value, milliseconds } = await call({ ask: { role: task.role, task: task.task, texts } });
-    result.replaceChildren(...DRAW[task.task](value, texts));
+    result.replaceChildren(...DRAW[task.draw ?? task.task](value, texts));
     result.dataset.answer = JSON.stringify(value);
     time.textContent = `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
   } catch (error) {
@@ -197,9 +209,10 @@ async function start() {
     showFailure("The list of models could not be fetched.", () => location.reload());
     return;
   }
-  TASKS.forEach(drawTask);
-  const asked = TASKS.find(({ id }) => `#${id}` === location.hash);
-  select(asked ?? TASKS.find(({ role }) => models[role]) ?? TASKS[0]);
+  tasks = tasksFor(models);
+  tasks.forEach(drawTask);
+  const asked = tasks.find(({ id }) => `#${id}` === location.hash);
+  select(asked ?? tasks.find(({ role }) => models[role]) ?? tasks[0]);
   await navigator.serviceWorker?.register(new URL("service-worker.js", site)).catch(() => {});
 }
 

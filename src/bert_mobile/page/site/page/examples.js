@@ -1,10 +1,11 @@
 /** What the page asks: a row a task. */
 
-export const TASKS = [
+const TASKS = [
   {
     id: "fill",
     role: "default",
     task: "fillMask",
+    outputs: ["logits"],
     title: "Fill a gap",
     lead: "Leave out a word as [MASK]; the model proposes what fits.",
     fields: [{ label: "Text with [MASK]", rows: 2 }],
@@ -19,6 +20,7 @@ export const TASKS = [
     id: "next",
     role: "default",
     task: "nextSentence",
+    outputs: ["seq_relationship_logits"],
     title: "Next text",
     lead: "Does the second text follow the first, or is it from somewhere else?",
     fields: [{ label: "First text", rows: 2 }, { label: "Second text", rows: 2 }],
@@ -32,6 +34,7 @@ export const TASKS = [
     id: "similar",
     role: "default",
     task: "similarity",
+    outputs: ["last_hidden_state"],
     title: "Similarity",
     lead: "How close are two texts in the eyes of the model?",
     fields: [{ label: "One text", rows: 2 }, { label: "Another text", rows: 2 }],
@@ -45,6 +48,7 @@ export const TASKS = [
     id: "sentiment",
     role: "sentiment",
     task: "classify",
+    outputs: ["logits"],
     title: "Sentiment",
     lead: "Is it praise or blame?",
     fields: [{ label: "Text", rows: 3 }],
@@ -60,6 +64,7 @@ export const TASKS = [
     id: "entities",
     role: "entities",
     task: "tag",
+    outputs: ["logits"],
     title: "Names",
     lead: "People, places and organizations, marked in the text.",
     fields: [{ label: "Text", rows: 4 }],
@@ -78,6 +83,7 @@ export const TASKS = [
     id: "answers",
     role: "answers",
     task: "answer",
+    outputs: ["start_logits", "end_logits"],
     title: "Answers",
     lead: "Paste a paragraph and ask it something.",
     fields: [{ label: "Question", rows: 1 }, { label: "Paragraph", rows: 6 }],
@@ -96,3 +102,28 @@ export const TASKS = [
     ],
   },
 ];
+
+const TEXTS = {
+  fields: [{ label: "Text", rows: 3 }, { label: "Second text, for models of pairs", rows: 2 }],
+  button: "Ask",
+  examples: [
+    ["Where is my parcel? I ordered it last Monday.", ""],
+    ["A man is playing a guitar.", "Somebody makes music."],
+  ],
+};
+
+/** What differs in a row where the model was taught something else; models.json says what. */
+const OTHERS = {
+  label: { ...TEXTS, title: "Label", lead: "Which label fits best?" },
+  labels: { ...TEXTS, title: "Labels", draw: "severalLabels",
+    lead: "Which labels fit? There may be several, or none." },
+  number: { ...TEXTS, title: "Number", draw: "numbers", lead: "Which number does the model give?" },
+  tags: { title: "Tags", button: "Find them", lead: "What the model was taught to find, marked in the text." },
+};
+
+/** The rows for these models: in words that fit them, and without what they cannot do. */
+export function tasksFor(models) {
+  return TASKS.map((task) => ({ ...task, ...OTHERS[models[task.role]?.wording] })).filter(
+    ({ role, outputs }) => outputs.every((name) => models[role]?.outputs.includes(name) ?? true),
+  );
+}

@@ -36,16 +36,14 @@ export async function fillMask(model, text, count = 8) {
 
 /** Probability that text b follows text a. */
 export async function nextSentence(model, a, b) {
-  const room = limit(model) - 3;
-  const [first, second] = fitPair(encoded(model, a).ids, encoded(model, b).ids, room);
   const name = "seq_relationship_logits";
-  const found = await model.run([name], model.tokenizer.frame(first, second));
+  const found = await model.run([name], framedPair(model, a, b));
   return softmax(found[name].data)[0];
 }
 
 /** Mean of the last layer over all pieces, [CLS] and [SEP] among them: Float64Array (H,). */
 export async function embed(model, text) {
-  const sequence = model.tokenizer.frame(encoded(model, text).ids.slice(0, limit(model) - 2));
+  const sequence = framed(model, text);
   const { last_hidden_state: hidden } = await model.run(["last_hidden_state"], sequence);
   const sum = new Float64Array(hidden.dims.at(-1));
   hidden.data.forEach((value, index) => (sum[index % sum.length] += value / sequence.ids.length));
@@ -59,18 +57,18 @@ export async function similarity(model, a, b) {
   return dot(one, other) / Math.sqrt(dot(one, one) * dot(other, other));
 }
 
-/** Labels of a text with their scores, the most probable first. */
-export async function classify(model, text) {
-  const { labels, config } = model;
-  const sequence = model.tokenizer.frame(encoded(model, text).ids.slice(0, limit(model) - 2));
+/** Labels of a text, or of a pair of texts, with their scores, the most probable first. */
+export async function classify(model, text, pair = "") {
+  const labels = labelsOf(model);
+  const sequence = pair ? framedPair(model, text, pair) : framed(model, text);
   const { logits } = await model.run(["logits"], sequence);
-  const scores = labelScores(logits.data, config.problem_type, labels.length);
+  const scores = labelScores(logits.data, model.config.problem_type, labels.length);
   return best(scores, labels.length).map((index) => ({ label: labels[index], score: scores[index] }));
 }
 
 /** Entities of a text: {group, score, start, end}; for other tags every word has one. */
 export async function tag(model, text) {
-  const { labels } = model;
+  const labels = labelsOf(model);
   const words = splitWords(encoded(model, text));
   const logits = await wordLogits(model, words);
   const tags = words.starts.map((_, word) => {
@@ -111,7 +109,7 @@ export async function answer(model, question, context) {
       top = { score: span.score, start: place(span.first)[0], end: place(span.last)[1] };
     }
   }
-  const threshold = model.config.no_answer_threshold;
+  const threshold = tuned(model).no_answer_threshold;
   if (threshold !== undefined && threshold !== null && none - top.score > threshold) {
     return { score: Math.exp(none), start: 0, end: 0, answer: "" };
   }
@@ -126,8 +124,27 @@ function encoded(model, text) {
   return found;
 }
 
-function limit({ config }) {
-  return config.max_length ?? config.max_position_embeddings;
+function framed(model, text) {
+  return model.tokenizer.frame(encoded(model, text).ids.slice(0, limit(model) - 2));
+}
+
+function framedPair(model, a, b) {
+  const [first, second] = [encoded(model, a).ids, encoded(model, b).ids];
+  return model.tokenizer.frame(...fitPair(first, second, limit(model) - 3));
+}
+
+function limit(model) {
+  return tuned(model).max_length ?? model.config.max_position_embeddings;
+}
+
+/** What fine-tuning noted; fields of these names further up in config.json are not ours. */
+function tuned({ config }) {
+  return config.task_specific_params?.["bert-mobile"] ?? {};
+}
+
+function labelsOf({ config }) {
+  const numbers = Object.keys(config.id2label).sort((a, b) => a - b);
+  return numbers.map((number) => config.id2label[number]);
 }
 
 function fitPair(first, second, room) {

@@ -75,10 +75,8 @@ async function open(file, place) {
     executionProviders: ["wasm"],
     logSeverityLevel: 3, // errors: the same file serves runtimes that read more of it
   });
-  const numbers = Object.keys(config.id2label ?? {}).sort((a, b) => a - b);
   return {
     config,
-    labels: numbers.map((number) => config.id2label[number]),
     tokenizer: Tokenizer.fromJson(parse("tokenizer.json")),
     run: (outputs, { ids, types }) => {
       const tensor = (values) =>
