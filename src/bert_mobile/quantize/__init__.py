@@ -8,7 +8,7 @@ flows through it (`rounding`, `calibrate`), spends the bytes where they remove t
 `unpack_checkpoint` turns such a folder back into a float checkpoint.
 """
 
-from bert_mobile.quantize.artifact import quantize, unpack_checkpoint
+from bert_mobile.quantize.artifact import TooFewBytesError, quantize, unpack_checkpoint
 from bert_mobile.quantize.reading import dequantize, read_packed
 from bert_mobile.quantize.repack import repack
 from bert_mobile.quantize.report import QuantizationReport, TensorReport
@@ -16,6 +16,7 @@ from bert_mobile.quantize.report import QuantizationReport, TensorReport
 __all__ = [
     "QuantizationReport",
     "TensorReport",
+    "TooFewBytesError",
     "dequantize",
     "quantize",
     "read_packed",

@@ -53,6 +53,21 @@ _KEPT_FLOAT = (
 _FEW_LABELS = 32
 
 
+class TooFewBytesError(InputError):
+    """A model does not fit into the bytes that it may take."""
+
+    least: int
+    """Bytes that it does fit into."""
+
+    def __init__(self, message: str, *, hint: str, least: int) -> None:
+        super().__init__(message, hint=hint)
+        self.least = least
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let a worker process raise it in its parent, the number included."""
+        return (*super().__reduce__(), {"least": self.least})
+
+
 def quantize(
     folder: Path,
     out: Path,
@@ -73,10 +88,11 @@ def quantize(
     fit: only a recent ONNX Runtime reads them. `storage` leaves out layouts that another runtime
     does not hold, for a model that is to be exported. `report` is a folder for the report with a
     picture of what was measured; `judge` gives the figures of models, for it (see
-    `evaluate.figures`). Raises `InputError` where even the coarsest layout is too large (it says
-    how many bytes would do) or `report` lies inside `out`, `ArtifactError` where `folder` is no
-    whole float checkpoint, a weight is not finite or `out` holds something else, `RunError` where
-    the disk fills up.
+    `evaluate.figures`).
+
+    Raises `TooFewBytesError` where even the coarsest layout is too large, `InputError` where
+    `report` lies inside `out`, `ArtifactError` where `folder` is no whole float checkpoint, a
+    weight is not finite or `out` holds something else, `RunError` where the disk fills up.
     """
     refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
     _refuse_inside(report, out)
@@ -92,10 +108,11 @@ def quantize(
         writer = Writer(folder, scratch, config, weights, facts)
         measured = calibration is not None
 
-        def least(held: Storage) -> int:
-            return writer.draft(coarsest(weights, units, held, measured=measured)) + spare
+        def size(held: Storage, budget: int) -> int:
+            chosen = coarsest(weights, units, held, measured=measured)
+            return writer.draft(chosen, max_bytes=budget) + spare
 
-        storage = _coarse_enough(least, storage, max_bytes, measured=measured)
+        storage = _coarse_enough(size, storage, max_bytes, measured=measured)
         before = judge([folder]) if judge is not None else ()  # fails early without its data
         tokenizer = load_tokenizer(folder)
         rounder, menus = measure(config, weights, units, tokenizer, calibration, storage)
@@ -140,23 +157,26 @@ def _refuse_quantized(folder: Path) -> None:
 
 
 def _coarse_enough(
-    least: Callable[[Storage], int], storage: Storage, max_bytes: int, *, measured: bool
+    size: Callable[[Storage, int], int], storage: Storage, max_bytes: int, *, measured: bool
 ) -> Storage:
     """Return a storage from 4 bits on, or all of it where its coarsest layouts then do not fit.
 
-    `least` gives the bytes of these. Raises `InputError` where nothing fits, before anything is
-    measured.
+    `size` gives the bytes of these where a budget is written down beside them. Raises
+    `TooFewBytesError` where nothing fits, before anything is measured.
     """
     for held in (storage.from_bits(4), storage) if measured else (storage,):
-        bytes_needed = least(held)
-        if bytes_needed <= max_bytes:
+        if size(held, max_bytes) <= max_bytes:
             return held
+    least = max_bytes
+    while (needed := size(held, least)) > least:  # a longer number takes bytes itself
+        least = needed
     hint = "allow more bytes, or train a smaller size or vocabulary"
     if not measured and storage != storage.from_bits(4):
         hint += "; with --calibration 2 bits a weight are tried as well"
-    raise InputError(
-        f"--max-bytes is {max_bytes:,}, expected at least {bytes_needed:,} for this model",
+    raise TooFewBytesError(
+        f"--max-bytes is {max_bytes:,}, expected at least {least:,} for this model",
         hint=hint,
+        least=least,
     )
 
 

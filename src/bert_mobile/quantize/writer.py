@@ -44,10 +44,13 @@ class Writer:
         self._source, self._folder, self._config = source, folder, config
         self.weights, self._facts = weights, facts
 
-    def draft(self, chosen: Mapping[Unit, Choice]) -> int:
-        """Return the bytes of a folder with these choices, or a few more, without any rounding."""
+    def draft(self, chosen: Mapping[Unit, Choice], **facts: Any) -> int:
+        """Return the bytes of a folder with these choices, or a few more, without any rounding.
+
+        `facts` take the place of those of its making.
+        """
         rows = draft_rows(self.weights, chosen)
-        return self.put(blank_weights(self.weights, chosen), rows).bytes
+        return self.put(blank_weights(self.weights, chosen), rows, **facts).bytes
 
     def write(
         self, chosen: Mapping[Unit, Choice], rounder: Rounder, menus: Menus
@@ -57,8 +60,10 @@ class Writer:
         rows = stored_rows(self.weights, chosen, rounder)
         return replace(self.put(stored, rows), measured=menus.measured)
 
-    def put(self, stored: "Weights", rows: tuple[TensorReport, ...]) -> QuantizationReport:
-        """Write what is stored of every tensor, and what is said of it."""
+    def put(
+        self, stored: "Weights", rows: tuple[TensorReport, ...], **facts: Any
+    ) -> QuantizationReport:
+        """Write what is stored of every tensor, and what is said of it; `facts` as in `draft`."""
         from bert_mobile.quantize.graph import build_graph
 
         folder, model = self._folder, self._folder / QUANTIZED
@@ -70,7 +75,7 @@ class Writer:
         write_json(folder / REPORT, report.to_json())
         text = card(self._config, report, self._facts, _parents_card(self._source))
         (folder / CARD).write_text(text, encoding="utf-8")
-        write_provenance(folder, self._facts)
+        write_provenance(folder, {**self._facts, **facts})
         return replace(report, bytes=folder_bytes(folder))
 
 
