@@ -5,6 +5,7 @@ import json
 import pickle
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ from onnx import load_model
 import bert_mobile
 from bert_mobile.checkpoint import read_weights, write_checkpoint
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError, RunError
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import REGRESSION, SEQUENCES, BertConfig
 from bert_mobile.quantize import TooFewBytesError, dequantize, quantize, unpack_checkpoint
 from bert_mobile.quantize.interface import WORDS
-from bert_mobile.quantize.report import folder_bytes, parts
+from bert_mobile.quantize.report import draft_rows, folder_bytes, parts
 from tests.conftest import document
 
 FILES = {
@@ -148,6 +149,43 @@ def test_bytes_are_spared_for_what_is_to_come(tiny_checkpoint, tmp_path):
     most, spare = 140_000, 10_000
     made = quantize(tiny_checkpoint, tmp_path / "out", max_bytes=most, spare=spare)
     assert made.bytes <= most - spare
+
+
+def test_numbers_that_take_many_characters_are_counted(
+    tiny_config, tiny_weights, tiny_tokenizer, tmp_path
+):
+    """The loss of a network whose answers are large is written with all its digits."""
+    config = tiny_config.with_task(SEQUENCES, labels=("price",), problem_type=REGRESSION)
+    rng = np.random.default_rng(0)
+    head = rng.normal(0, 3e6, (1, config.hidden_size)).astype(np.float32)
+    body = {name: w for name, w in tiny_weights.items() if name.startswith("bert.")}
+    weights = {**body, "classifier.weight": head, "classifier.bias": head[0, :1]}
+    source, text = tmp_path / "float", tmp_path / "text"
+    source.mkdir()
+    write_checkpoint(source, config, weights, tiny_tokenizer, {"parents": []})
+    text.write_text("".join(f"{document(seed, 2)}\n" for seed in range(8)), encoding="utf-8")
+    with pytest.raises(TooFewBytesError) as told:
+        quantize(source, tmp_path / "out", max_bytes=1, calibration=text)
+    for most in range(told.value.least, told.value.least + 1_000, 250):
+        made = quantize(source, tmp_path / "out", max_bytes=most, calibration=text)
+        assert max(tensor.loss or 0 for tensor in made.tensors) > 1e9
+        assert made.bytes == folder_bytes(tmp_path / "out") <= most
+
+
+def test_what_was_written_is_weighed_once_more(tiny_checkpoint, tmp_path, monkeypatch):
+    drafted = draft_rows
+
+    def shorter(*args, **options):
+        return tuple(replace(row, error=0.0, clipped=0.0) for row in drafted(*args, **options))
+
+    monkeypatch.setattr("bert_mobile.quantize.writer.draft_rows", shorter)
+    made = quantize(tiny_checkpoint, tmp_path / "out", max_bytes=130_000)
+    assert made.bytes <= 130_000
+    with pytest.raises(TooFewBytesError) as told:
+        quantize(tiny_checkpoint, tmp_path / "no", max_bytes=1)
+    with pytest.raises(TooFewBytesError):
+        quantize(tiny_checkpoint, tmp_path / "no", max_bytes=told.value.least)
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_full_disk_leaves_nothing(tiny_checkpoint, tmp_path, monkeypatch):

@@ -52,6 +52,8 @@ _KEPT_FLOAT = (
 )
 _FEW_LABELS = 32
 
+_SMALLER = "allow more bytes, or train a smaller size or vocabulary"
+
 
 class TooFewBytesError(InputError):
     """A model does not fit into the bytes that it may take."""
@@ -110,14 +112,14 @@ def quantize(
 
         def size(held: Storage, budget: int) -> int:
             chosen = coarsest(weights, units, held, measured=measured)
-            return writer.draft(chosen, max_bytes=budget) + spare
+            return writer.draft(chosen, measured=measured, max_bytes=budget) + spare
 
         storage = _coarse_enough(size, storage, max_bytes, measured=measured)
         before = judge([folder]) if judge is not None else ()  # fails early without its data
         tokenizer = load_tokenizer(folder)
         rounder, menus = measure(config, weights, units, tokenizer, calibration, storage)
         facts["measured_on"] = menus.text
-        made = _fit(writer, rounder, menus, max_bytes - spare)
+        made = _fit(writer, rounder, menus, max_bytes, spare)
     if judge is not None:
         made = replace(made, judged=(*before, *judge([out])))
     if report is not None:
@@ -170,32 +172,41 @@ def _coarse_enough(
     least = max_bytes
     while (needed := size(held, least)) > least:  # a longer number takes bytes itself
         least = needed
-    hint = "allow more bytes, or train a smaller size or vocabulary"
+    hint = _SMALLER
     if not measured and storage != storage.from_bits(4):
         hint += "; with --calibration 2 bits a weight are tried as well"
-    raise TooFewBytesError(
-        f"--max-bytes is {max_bytes:,}, expected at least {least:,} for this model",
-        hint=hint,
-        least=least,
-    )
+    raise _too_few(max_bytes, least, hint)
 
 
-def _fit(writer: Writer, rounder: Rounder, menus: Menus, max_bytes: int) -> QuantizationReport:
+def _too_few(max_bytes: int, least: int, hint: str = _SMALLER) -> TooFewBytesError:
+    message = f"--max-bytes is {max_bytes:,}, expected at least {least:,} for this model"
+    return TooFewBytesError(message, hint=hint, least=least)
+
+
+def _fit(
+    writer: Writer, rounder: Rounder, menus: Menus, max_bytes: int, spare: int
+) -> QuantizationReport:
     """Write the best folder that fits.
 
     The files that describe the weights differ by a few bytes from one choice to the next, so drafts
-    are measured, and the budget tightened until one fits.
+    are measured, and the budget tightened until one fits. What is written is weighed again: numbers
+    may turn out longer than a draft has them. Raises `TooFewBytesError` where not even the cheapest
+    choices fit then.
     """
-    least = least_bytes(menus.choices)
+    least, most = least_bytes(menus.choices), max_bytes - spare
     cheapest = allocate(menus.choices, least)
-    budget = max_bytes - (writer.draft(cheapest) - least)
-    while budget > least:
+    budget = most - (writer.draft(cheapest, measured=rounder.measured) - least)
+    while True:
         chosen = allocate(menus.choices, budget)
-        excess = writer.draft(chosen) - max_bytes
+        excess = writer.draft(chosen, measured=rounder.measured) - most
         if excess <= 0:
-            return writer.write(chosen, rounder, menus)
+            made = writer.write(chosen, rounder, menus)
+            if made.bytes <= most:
+                return made
+            excess = made.bytes - most
+        if budget <= least:
+            raise _too_few(max_bytes, max_bytes + excess)
         budget -= excess
-    return writer.write(cheapest, rounder, menus)
 
 
 def _useful(weights: Mapping[str, FloatArray], config: BertConfig) -> dict[str, FloatArray]:

@@ -72,8 +72,8 @@ bert_mobile.load("path/to/this/folder").{use}
 """
 
 
-_WIDEST_SHARE, _WIDEST_LOSS = 0.123456, -1.234e-05
-"""Numbers that take as many characters as any that `_share` and `_loss` let through."""
+_WIDEST_SHARE = 0.123456
+"""A number that takes as many characters as any that `_share` lets through, but for absurd ones."""
 
 
 @dataclass(frozen=True)
@@ -195,14 +195,14 @@ def stored_rows(
 
 
 def draft_rows(
-    weights: Mapping[str, FloatArray], chosen: Mapping[Unit, Choice]
+    weights: Mapping[str, FloatArray], chosen: Mapping[Unit, Choice], *, measured: bool
 ) -> tuple[TensorReport, ...]:
     """Return rows that take as many characters as those that will come, if not a few more."""
 
     def row(unit: Unit, choice: Choice) -> TensorReport:
         shape, layout = unit.of(weights).shape, choice.layout
-        widest = _WIDEST_SHARE, _WIDEST_SHARE, _WIDEST_LOSS
-        return TensorReport(str(unit), shape, layout.bits, layout.block, choice.nbytes, *widest)
+        said = _WIDEST_SHARE, _WIDEST_SHARE, _loss(choice.error) if measured else None
+        return TensorReport(str(unit), shape, layout.bits, layout.block, choice.nbytes, *said)
 
     return _all_rows(weights, chosen, row)
 
