@@ -96,10 +96,15 @@ def test_the_card_says_what_is_answered(architecture, parent, tiny_task, tmp_pat
     [
         ({"problem_type": "multi_label_classification"}, "any of 3 labels: `neg`"),
         ({"problem_type": "regression", "labels": ("stars",)}, "a number: `stars`."),
+        ({"problem_type": None, "labels": ("stars",)}, "a number: `stars`."),
+        (
+            {"problem_type": "multi_label_classification", "labels": ("spam",)},
+            "any of 1 labels: `spam`.",
+        ),
     ],
 )
 def test_the_card_of_other_problems(changes, said, tiny_task, tmp_path):
     quantize(tiny_task(SEQUENCES, **changes), tmp_path / "small", max_bytes=10**6)
     assert said in (tmp_path / "small" / "README.md").read_text(encoding="utf-8")
     raw = json.loads((tmp_path / "small" / "config.json").read_text())
-    assert raw["problem_type"] == changes["problem_type"]
+    assert raw.get("problem_type") == changes["problem_type"]

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from bert_mobile.errors import MissingExtraError
-from bert_mobile.model.config import MULTI_LABEL, REGRESSION, BertConfig
+from bert_mobile.judging.heads import gives_number
+from bert_mobile.model.config import MULTI_LABEL, BertConfig
 from bert_mobile.progress import progress
 from bert_mobile.quantize.graph import build_graph
 from bert_mobile.quantize.interface import HIDDEN, LOGITS, NEXT_SENTENCE, POSITIONS, WORDS
@@ -116,7 +117,7 @@ class Calibrator:
     def _divergence(self, output: str, still: FloatArray, moved: FloatArray) -> float:
         if output == HIDDEN:
             return float(np.sum(np.square(moved - still)) / np.sum(np.square(still)))
-        if self._config.problem_type == REGRESSION:
+        if gives_number(self._config):
             return float(np.mean(np.square(moved - still)))
         if self._config.problem_type == MULTI_LABEL:  # a yes or no for each
             still, moved = (np.stack([each, np.zeros_like(each)], -1) for each in (still, moved))

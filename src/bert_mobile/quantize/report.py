@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bert_mobile.judging.figures import Figures
+from bert_mobile.judging.heads import gives_number
 from bert_mobile.model.config import (
     ANSWERS,
     MULTI_LABEL,
     PRETRAINING,
-    REGRESSION,
     SEQUENCES,
     TOKENS,
     BertConfig,
@@ -278,7 +278,7 @@ def _answers(config: BertConfig) -> str:
     count = len(config.labels)
     named = ", ".join(f"`{label}`" for label in config.labels[:_LABELS_SHOWN])
     more = f" and {count - _LABELS_SHOWN:,} more (`config.json`)" if count > _LABELS_SHOWN else ""
-    if config.problem_type == REGRESSION:
+    if gives_number(config):
         return f"\nIt gives a text, or a pair of texts, a number: {named}.\n"
     what = "each word" if config.architecture == TOKENS else "a text, or a pair of texts,"
     number = "any of" if several else "one of"

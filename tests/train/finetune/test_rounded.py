@@ -1,12 +1,13 @@
 """Fine-tuning with rounded weights, end to end: the file's layout, size and score."""
 
+import json
 import random
 import shutil
 
 import pytest
 
 from bert_mobile.labelled import LabelledText, TaggedSentence
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import REGRESSION, BertConfig
 from bert_mobile.quantize import read_packed
 from bert_mobile.quantize.pack import PackedMatrix
 from bert_mobile.quantize.report import folder_bytes
@@ -69,6 +70,33 @@ def test_the_small_file_has_the_layout_and_a_better_score(kind, make, settings, 
     before = prepared.judge.figures(open_session(plain, BertConfig.read(plain)))
     print(f"quantized {before}, and trained so {learned.quantized}")
     assert learned.quantized[learned.metric] > before[learned.metric]
+
+
+def numbers(count):
+    """Return texts of which a number counts some words, far from 0."""
+    chance, found = random.Random(6), []
+    for line in range(1, count + 1):
+        times = chance.randrange(5)
+        words = [*sentence(chance), *["good"] * times]
+        chance.shuffle(words)
+        found.append(LabelledText(line, (" ".join(words),), (), 100_000 + 20_000 * times))
+    return found
+
+
+def test_a_head_of_one_label_is_a_number_though_it_does_not_say_so(settings, tmp_path):
+    """transformers' config.json states no problem_type where it was not given one."""
+    examples, folder = numbers(300), tmp_path / "float"
+    data = Data(examples[:200], examples[200:])
+    finetune(settings("regress", train=""), folder, data=data)
+    config = json.loads((folder / "config.json").read_text())
+    del config["problem_type"]
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "provenance.json").unlink()
+    learning = settings("regress", train="", epochs=1, qat=True, max_bytes=HARD, model=str(folder))
+    learned = finetune(learning, tmp_path / "out", data=data)
+    print(learned.figures, learned.quantized)
+    assert learned.quantized["mean_absolute_error"] < 60_000
+    assert BertConfig.read(tmp_path / "out" / "quantized").problem_type == REGRESSION
 
 
 def test_the_start_is_kept_where_training_makes_it_worse(settings, tmp_path):

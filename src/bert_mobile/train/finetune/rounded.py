@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bert_mobile.model.config import REGRESSION
+from bert_mobile.judging.heads import gives_number
 from bert_mobile.model.heads import BertForTask
 from bert_mobile.quantize.pack import FloatArray
 from bert_mobile.train.finetune.prepared import Prepared
@@ -44,7 +44,7 @@ def rounded_networks(
 
 def _standardised(weights: Mapping[str, FloatArray], prepared: Prepared) -> dict[str, FloatArray]:
     """Return weights whose head, if it is for numbers, gives these standardised, as is learned."""
-    if prepared.config.problem_type != REGRESSION:
+    if not gives_number(prepared.config):
         return dict(weights)
     mean, deviation = (np.float32(each) for each in prepared.scale)
     head = {
