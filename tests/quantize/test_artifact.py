@@ -13,7 +13,7 @@ import pytest
 from onnx import load_model
 
 import bert_mobile
-from bert_mobile.checkpoint import read_weights, write_checkpoint
+from bert_mobile.checkpoint import expected_shapes, read_weights, write_checkpoint
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError, RunError
 from bert_mobile.model.config import REGRESSION, SEQUENCES, BertConfig
 from bert_mobile.quantize import TooFewBytesError, dequantize, quantize, unpack_checkpoint
@@ -186,6 +186,59 @@ def test_what_was_written_is_weighed_once_more(tiny_checkpoint, tmp_path, monkey
     with pytest.raises(TooFewBytesError):
         quantize(tiny_checkpoint, tmp_path / "no", max_bytes=told.value.least)
     assert not (tmp_path / "no").exists()
+
+
+def test_text_in_the_folder_that_is_replaced_is_kept(tiny_checkpoint, tight, tmp_path):
+    out = shutil.copytree(tight[0], tmp_path / "out")
+    text = out / "text"
+    text.write_text("the old man", encoding="utf-8")
+    with pytest.raises(InputError, match=r"--out .* and the input .*text lie inside each other"):
+        quantize(tiny_checkpoint, out, calibration=text)
+    assert text.exists()
+
+
+@pytest.fixture
+def odd_checkpoint(tiny_config, tiny_weights, tiny_tokenizer, tmp_path):
+    """Return a function that makes a checkpoint of another shape, or of larger weights."""
+
+    def make(larger="", times=1.0, **changes):
+        config, folder = replace(tiny_config, **changes), tmp_path / "float"
+        folder.mkdir()
+        weights = {}
+        for name, shape in expected_shapes(config).items():
+            rows = tiny_weights[name][: shape[0]] * np.float32(times if name == larger else 1)
+            weights[name] = rows.astype(np.float32)
+        write_checkpoint(folder, config, weights, tiny_tokenizer, {"parents": []})
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("the old man\tand the state\nwe see the world\n", encoding="utf-8")
+    return path
+
+
+def test_a_network_of_one_type_is_calibrated(odd_checkpoint, text, tmp_path):
+    source = odd_checkpoint(type_vocab_size=1, layer_norm_eps=0)
+    assert quantize(source, tmp_path / "out", calibration=text).measured
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_a_tokenizer_of_more_pieces_is_refused(odd_checkpoint, text, tmp_path, calibrated):
+    source = odd_checkpoint(vocab_size=100)
+    with pytest.raises(ArtifactError, match=r"has \d+ pieces, expected at most the 100"):
+        quantize(source, tmp_path / "out", calibration=text if calibrated else None)
+
+
+@pytest.mark.parametrize("times", [1e20, 1e30])
+def test_answers_that_are_no_numbers_are_told(odd_checkpoint, text, tmp_path, times):
+    name = "bert.encoder.layer.0.intermediate.dense.weight"
+    with pytest.raises(ArtifactError, match=r"numbers of the network .* are NaN or infinite"):
+        quantize(odd_checkpoint(name, times), tmp_path / "out", calibration=text)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_leaves_nothing(tiny_checkpoint, tmp_path, monkeypatch):

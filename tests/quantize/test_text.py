@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from bert_mobile.errors import ArtifactError
 from bert_mobile.quantize.text import MAX_CHARACTERS, MAX_LINES, MAX_TOKENS, lines_of, read_lines
 from bert_mobile.tokenizer import load_tokenizer
 
@@ -40,6 +41,20 @@ def test_a_tab_parts_two_texts_and_halves_are_made_on_demand(tmp_path, tokenizer
     assert halves.feed["token_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1, 1]] or (
         halves.feed["token_type_ids"].tolist() == [[0, 0, 0, 0, 0, 1, 1]]
     )
+
+
+def test_a_network_of_one_type_reads_no_pairs(tmp_path, tokenizer):
+    content = "the old\tman and the state\n"
+    (line,) = read(tmp_path / "t", tokenizer, content, halved=True, paired=False).lines
+    assert not line.feed["token_type_ids"].any()
+
+
+def test_positions_that_hold_no_text_are_refused(tmp_path, tokenizer):
+    with pytest.raises(ArtifactError, match="positions for 4 tokens, expected at least 5"):
+        read(tmp_path / "t", tokenizer, ENGLISH, limit=4)
+    lines = read(tmp_path / "t", tokenizer, ENGLISH, limit=5, halved=True, masked=True).lines
+    assert [line.feed["input_ids"].size for line in lines] == [5, 5]
+    assert [len(line.positions) for line in lines] == [1, 1]
 
 
 def test_pieces_are_hidden_where_they_are_asked_for_and_always_the_same(tmp_path, tokenizer):

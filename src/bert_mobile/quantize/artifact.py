@@ -39,7 +39,7 @@ from bert_mobile.quantize.sensitivity import (
 )
 from bert_mobile.quantize.text import CalibrationText, lines_of
 from bert_mobile.quantize.writer import KIND, Writer
-from bert_mobile.tokenizer import load_tokenizer
+from bert_mobile.runtime.text import TextEncoder
 
 UNPACKED = "unpacked checkpoint"
 """What provenance calls a float checkpoint made from it."""
@@ -93,13 +93,16 @@ def quantize(
     `evaluate.figures`).
 
     Raises `TooFewBytesError` where even the coarsest layout is too large, `InputError` where
-    `report` lies inside `out`, `ArtifactError` where `folder` is no whole float checkpoint, a
-    weight is not finite or `out` holds something else, `RunError` where the disk fills up.
+    `report` or `calibration` lies inside `out`, `ArtifactError` where `folder` is no whole float
+    checkpoint, a weight or an answer is not finite or `out` holds something else, `RunError` where
+    the disk fills up.
     """
-    refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
+    inputs = [folder] if calibration is None else [folder, calibration]
+    refuse_foreign_folder(out, made_as(KIND), inputs=inputs)
     _refuse_inside(report, out)
     _refuse_quantized(folder)
     config = BertConfig.read(folder)
+    tokenizer = TextEncoder(folder, config).tokenizer  # which it refuses where it does not fit
     weights = _useful(read_weights(folder, config), config)
     if calibration is not None:
         lines_of(calibration)  # which refuses what is no text before anything is done
@@ -116,7 +119,6 @@ def quantize(
 
         storage = _coarse_enough(size, storage, max_bytes, measured=measured)
         before = judge([folder]) if judge is not None else ()  # fails early without its data
-        tokenizer = load_tokenizer(folder)
         rounder, menus = measure(config, weights, units, tokenizer, calibration, storage)
         facts["measured_on"] = menus.text
         made = _fit(writer, rounder, menus, max_bytes, spare)

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from bert_mobile.errors import InputError
+from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.quantize.interface import INPUTS
 
 MAX_LINES = 256
 MAX_TOKENS = 128
 MAX_CHARACTERS = 128 * MAX_TOKENS
 """Of a line; a piece of WordPiece's has far fewer, and the rest is cut before it is tokenized."""
+_SHORTEST = 5  # tokens: of a pair of texts
 MASKED = 0.15
 """Part of the pieces of a line that are hidden, where there is a head to guess them."""
 
@@ -62,18 +63,26 @@ class CalibrationText:
 
 
 def read_lines(
-    path: Path, tokenizer: Tokenizer, *, limit: int, masked: bool, halved: bool
+    path: Path, tokenizer: Tokenizer, *, limit: int, masked: bool, halved: bool, paired: bool = True
 ) -> CalibrationText:
     """Read the first 256 lines with something in them, 128 tokens of each at the most.
 
     A tab parts a line into two texts; `halved` parts every other line in its middle, as a network
-    that judges pairs expects. `masked` hides some pieces, the same ones every time. Warns where
-    more than half of the pieces are [UNK] or single characters. Raises `InputError` where the file
-    cannot be read or has no such line.
+    that judges pairs expects; neither where it is not `paired`, and knows one text only. `masked`
+    hides some pieces, the same ones every time. Warns where more than half of the pieces are [UNK]
+    or single characters. Raises `InputError` where the file cannot be read or has no such line,
+    `ArtifactError` where `limit`, the positions of the network, holds no two texts.
     """
+    if limit < _SHORTEST:
+        raise ArtifactError(
+            f"the model has positions for {limit} tokens, expected at least {_SHORTEST} to "
+            "calibrate it: [CLS] A [SEP] B [SEP]",
+            hint="quantize it without --calibration",
+        )
     tokenizer.no_padding()
     tokenizer.enable_truncation(min(MAX_TOKENS, limit))
-    pairs = [_parted(line, halved=halved) for line in lines_of(path)]
+    texts = lines_of(path)
+    pairs = [_parted(line, halved=halved) for line in texts] if paired else texts
     encodings: list[Encoding] = tokenizer.encode_batch(pairs)
     rng = np.random.default_rng(0)
     hidden = tokenizer.token_to_id("[MASK]") if masked else None
