@@ -377,7 +377,7 @@ def test_parts_are_sums_over_tensors(calibrated):
 def test_provenance_tells_what_was_measured_on(calibrated):
     facts = json.loads((calibrated[0] / "out" / "provenance.json").read_text())
     assert facts["measured_on"]["lines"] == 16
-    assert facts["measured_on"]["foreign_pieces"] < 0.5
+    assert facts["measured_on"]["whole_words"] == 1
 
 
 def test_an_embedding_in_parts_is_read_back(tiny_checkpoint, tmp_path, tiny_weights, monkeypatch):
