@@ -4,6 +4,7 @@ import errno
 import json
 import pickle
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,15 @@ FILES = {
     "tokenizer_config.json",
     "vocab.txt",
 }
+
+
+HOLD = """import sys
+from pathlib import Path
+from bert_mobile.files import held_aside
+with held_aside(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()"""
+"""A program that keeps others from writing to a folder until its input ends."""
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +267,36 @@ def test_a_report_inside_the_folder_is_refused_since_it_would_count(tiny_checkpo
         with pytest.raises(InputError, match=r"--report .* lies inside --out"):
             quantize(tiny_checkpoint, out, report=report)
     assert not out.exists()
+
+
+def test_a_report_is_refused_where_it_would_harm_before_anything_is_measured(
+    tiny_checkpoint, tight, tmp_path, monkeypatch
+):
+    monkeypatch.delattr("bert_mobile.quantize.artifact.measure")
+    source, model = shutil.copytree(tiny_checkpoint, tmp_path / "float"), tight[0]
+    before = (model / "quantization.json").read_bytes()
+    (tmp_path / "file").touch()
+    for report, kind, message in (
+        (source, InputError, "is the folder of a model"),
+        (model, InputError, "is the folder of a model"),
+        (tmp_path / "file", InputError, "is a file"),
+        (tmp_path / "file" / "report", RunError, "could not be written"),
+    ):
+        with pytest.raises(kind, match=message):
+            quantize(source, tmp_path / "out", report=report)
+    assert (model / "quantization.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "float"]
+
+
+def test_two_at_a_time_do_not_write_one_folder(tiny_checkpoint, tmp_path):
+    out, pipe = tmp_path / "out", subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", HOLD, out], stdin=pipe, stdout=pipe) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=r"another program is writing to .*out"):
+            quantize(tiny_checkpoint, out)
+        other.communicate()
+    quantize(tiny_checkpoint, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_somebody_elses_folder_is_not_replaced(tiny_checkpoint, tmp_path):

@@ -21,7 +21,7 @@ from bert_mobile.checkpoint import (
     write_checkpoint,
 )
 from bert_mobile.errors import ArtifactError, InputError
-from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256
+from bert_mobile.files import atomic_folder, held_aside, refuse_foreign_folder, sha256
 from bert_mobile.judging.figures import Figures
 from bert_mobile.model.config import PRETRAINING, BertConfig
 from bert_mobile.quantize.allocate import OURS, Storage, allocate, least_bytes
@@ -29,7 +29,7 @@ from bert_mobile.quantize.interface import QUANTIZED
 from bert_mobile.quantize.pack import FloatArray
 from bert_mobile.quantize.picture import write_report
 from bert_mobile.quantize.reading import dequantize
-from bert_mobile.quantize.report import QuantizationReport
+from bert_mobile.quantize.report import REPORT, QuantizationReport
 from bert_mobile.quantize.sensitivity import (
     Menus,
     Rounder,
@@ -93,13 +93,14 @@ def quantize(
     `evaluate.figures`).
 
     Raises `TooFewBytesError` where even the coarsest layout is too large, `InputError` where
-    `report` or `calibration` lies inside `out`, `ArtifactError` where `folder` is no whole float
-    checkpoint, a weight or an answer is not finite or `out` holds something else, `RunError` where
-    the disk fills up.
+    `report` or `calibration` lies inside `out`, `report` holds a model or another program writes to
+    `out`, `ArtifactError` where `folder` is no whole float checkpoint, a weight or an answer is not
+    finite or `out` holds something else, `RunError` where the disk fills up.
     """
     inputs = [folder] if calibration is None else [folder, calibration]
     refuse_foreign_folder(out, made_as(KIND), inputs=inputs)
-    _refuse_inside(report, out)
+    if report is not None:
+        _refuse_report(report, out)
     _refuse_quantized(folder)
     config = BertConfig.read(folder)
     tokenizer = TextEncoder(folder, config).tokenizer  # which it refuses where it does not fit
@@ -109,7 +110,7 @@ def quantize(
     facts = _facts(folder, max_bytes, calibration)
     matrices = [name for name, weight in weights.items() if _is_packed(name, weight)]
     units = units_of(weights, matrices, cut=calibration is not None)
-    with atomic_folder(out) as scratch:
+    with held_aside(out), atomic_folder(out) as scratch:
         writer = Writer(folder, scratch, config, weights, facts)
         measured = calibration is not None
 
@@ -144,12 +145,18 @@ def unpack_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> Non
         write_checkpoint(scratch, config, weights, folder, facts, bfloat16=bfloat16)
 
 
-def _refuse_inside(report: Path | None, out: Path) -> None:
-    if report is not None and out.resolve() in (report.resolve(), *report.resolve().parents):
-        raise InputError(
-            f"--report {report} lies inside --out {out}, whose bytes it would add to",
-            hint="give --report a folder of its own",
-        )
+def _refuse_report(report: Path, out: Path) -> None:
+    """Raise where a report cannot be written, or would change a model."""
+    problem = ""
+    if out.resolve() in (report.resolve(), *report.resolve().parents):
+        problem = f"lies inside --out {out}, whose bytes it would add to"
+    elif report.is_file():
+        problem = "is a file, expected a folder to write to"
+    elif (report / "config.json").exists():
+        problem = f"is the folder of a model, whose {REPORT} it would replace"
+    if problem:
+        raise InputError(f"--report {report} {problem}", hint="give --report a folder of its own")
+    refuse_foreign_folder(report, lambda _: True)  # but not a place that cannot be written to
 
 
 def _refuse_quantized(folder: Path) -> None:

@@ -29,7 +29,7 @@ ROOM = 16_000
 
 _TEXT = "calibration.txt"
 
-BEFORE = (START, _TEXT, part_of(Path(START)).name, part_of(Path(_TEXT)).name)
+BEFORE = (START, _TEXT, part_of(Path(START)).name, part_of(Path(_TEXT)).name, f".{START}.lock")
 """What there may be in the folder of a run that ended before it began to train."""
 
 
