@@ -16,7 +16,8 @@ from bert_mobile.train.rounded import Rounding
 
 def rounding_of(settings: FinetuneSettings, prepared: Prepared, out: Path) -> Rounding:
     """Return the way of a run in `out` to its quantized model."""
-    return Rounding(prepared.start.folder, out, settings.max_bytes or 0)
+    text = Path(settings.calibration) if settings.calibration else None
+    return Rounding(prepared.start.folder, out, settings.max_bytes or 0, text)
 
 
 def calibration_text(settings: FinetuneSettings, prepared: Prepared) -> Path | Sequence[str]:
