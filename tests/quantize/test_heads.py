@@ -1,12 +1,14 @@
 """Quantizing what was fine-tuned: the head stays exact where it is small, and answers go on."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 import bert_mobile
-from bert_mobile.checkpoint import convert_checkpoint, read_weights
+from bert_mobile.checkpoint import convert_checkpoint, read_weights, write_tensors
+from bert_mobile.errors import ArtifactError
 from bert_mobile.model.config import ANSWERS, SEQUENCES, TASKS, TOKENS, BertConfig
 from bert_mobile.quantize import dequantize, quantize, unpack_checkpoint
 
@@ -89,6 +91,30 @@ def test_the_card_says_what_is_answered(architecture, parent, tiny_task, tmp_pat
     assert use[architecture] in text
     for label in BertConfig.read(source).labels:
         assert f"`{label}`" in text
+
+
+@pytest.mark.parametrize(
+    ("kept", "pipeline", "use"),
+    [
+        ("bert.", "feature-extraction", ").embed("),
+        ("cls.predictions.", "fill-mask", ").fill_mask("),
+    ],
+)
+def test_of_a_model_without_all_heads(kept, pipeline, use, tiny_checkpoint, tmp_path):
+    """The card goes by the heads that are there, and the way back names the model itself."""
+    source, small = tmp_path / "float", tmp_path / "small"
+    shutil.copytree(tiny_checkpoint, source)
+    (source / "provenance.json").unlink()
+    weights = read_weights(source, BertConfig.read(source))
+    some = {name: w for name, w in weights.items() if name.startswith(("bert.", kept))}
+    write_tensors(source / "model.safetensors", some)
+    quantize(source, small, max_bytes=10**6)
+    card = (small / "README.md").read_text(encoding="utf-8")
+    assert f"\npipeline_tag: {pipeline}\n" in card
+    assert use in card
+    with pytest.raises(ArtifactError, match=rf"^{small} lacks .*, expected a BertForPreTraining"):
+        unpack_checkpoint(small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from bert_mobile.checkpoint import (
     expected_shapes,
     made_as,
     read_weights,
+    refuse_headless,
     write_checkpoint,
 )
 from bert_mobile.errors import ArtifactError, InputError
@@ -140,6 +141,7 @@ def unpack_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> Non
     refuse_foreign_folder(out, made_as(UNPACKED), inputs=[folder])
     config = BertConfig.read(folder)
     weights = dequantize(folder)
+    refuse_headless(folder, config, weights)
     facts = {"kind": UNPACKED, "parents": ancestry(folder, QUANTIZED)}
     with atomic_folder(out) as scratch:
         write_checkpoint(scratch, config, weights, folder, facts, bfloat16=bfloat16)

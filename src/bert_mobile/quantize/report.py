@@ -24,6 +24,7 @@ from bert_mobile.quantize.sensitivity import Rounder, Sensitivity, Unit
 
 REPORT = "quantization.json"
 
+_MASKED_TOKENS = "cls.predictions.bias"
 _LABELS_SHOWN = 20
 _DIRECTORY_BYTES = 4096  # what `du -sb` counts for a folder itself on the usual file systems
 
@@ -38,13 +39,16 @@ tags:
 ---
 """
 
+_BARE = "BertModel"  # transformers' class without the masked-token head
 _PIPELINES = {
+    _BARE: "feature-extraction",
     PRETRAINING: "fill-mask",
     SEQUENCES: "text-classification",
     TOKENS: "token-classification",
     ANSWERS: "question-answering",
 }
 _USES = {
+    _BARE: 'embed(["a text", "another"])',
     PRETRAINING: 'fill_mask("The capital of France is [MASK].")',
     SEQUENCES: 'classify(["a text", "another"])',
     TOKENS: 'tag("A sentence of some words.")',
@@ -243,7 +247,10 @@ def card(
     packed = [tensor for tensor in report.tensors if tensor.block is not None]
     counts = Counter(tensor.bits for tensor in packed)
     bits = ", at ".join(f"{bits} bits: {count}" for bits, count in sorted(counts.items()))
-    pipeline = _PIPELINES[config.architecture]
+    heads = config.architecture
+    if heads == PRETRAINING and not any(t.name == _MASKED_TOKENS for t in report.tensors):
+        heads = _BARE
+    pipeline = _PIPELINES[heads]
     head, text = _HEAD.format(pipeline=pipeline), parents_card
     if parents_card.startswith("---\n") and "\n---\n" in parents_card[4:]:
         head, _, text = parents_card[4:].partition("\n---\n")
@@ -256,7 +263,7 @@ def card(
         vocabulary=config.vocab_size,
         model=QUANTIZED,
         answers=_answers(config),
-        use=_USES[config.architecture],
+        use=_USES[heads],
         bytes=report.model_bytes,
         bits=bits + _TWO_BITS if 2 in counts else bits,
         error=sum(tensor.error for tensor in packed) / len(packed),
