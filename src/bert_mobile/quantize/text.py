@@ -18,17 +18,18 @@ MAX_LINES = 256
 MAX_TOKENS = 128
 MAX_CHARACTERS = 128 * MAX_TOKENS
 """Of a line; a piece of WordPiece's has far fewer, and the rest is cut before it is tokenized."""
-_SHORTEST = 5  # tokens: of a pair of texts
 MASKED = 0.15
 """Part of the pieces of a line that are hidden, where there is a head to guess them."""
 
+_SHORTEST = 5  # tokens: of a pair of texts
+
 FOREIGN_KINDS = 0.5
+"""A text counts as foreign where a smaller part of its different words are pieces of the vocabulary
+by themselves, and a smaller part of all its words than `FOREIGN_WORDS` says. Another language has
+little more than short and frequent words in common with it; tweets, names and jargon have more."""
 FOREIGN_WORDS = 0.04
-"""A text counts as foreign where fewer of its different words are pieces of the vocabulary by
-themselves, and fewer of all its words, for each doubling of that vocabulary. Of 30,000 pieces this
-is 60 %; English has 88 % and more, French and Spanish half, Finnish a sixth. Tweets, names and
-jargon have little more than half, but so have their different words, while another language shares
-little more than short and frequent ones."""
+"""Part of all words, for each doubling of the vocabulary. That is 60 % for 30,000 pieces, which
+have 88 % and more of English words whole, half of the French and a sixth of the Finnish ones."""
 
 UNKNOWN = "[UNK]"
 
