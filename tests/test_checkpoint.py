@@ -192,6 +192,32 @@ def test_other_tensors_than_a_berts_are_refused(unsigned, tiny_config, message, 
         read_weights(unsigned, tiny_config)
 
 
+def test_a_hint_tells_how_to_save_what_is_not_read(unsigned, tiny_config):
+    rewrite(unsigned, lambda t: t.update({POOLER: t[POOLER].double()}))
+    with pytest.raises(ArtifactError) as caught:
+        read_weights(unsigned, tiny_config)
+    assert caught.value.hint == "save it anew, model.float().save_pretrained(DIR)"
+    rewrite(unsigned, lambda t: t.update({POOLER: t[POOLER].to(torch.int8)}))
+    with pytest.raises(ArtifactError) as caught:
+        read_weights(unsigned, tiny_config)
+    assert caught.value.hint == "take the floating-point checkpoint that it was made from"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model.safetensors.index.json", "its weights are in several files: save it anew, "),
+        ("pytorch_model.bin", "its weights are in a pickle, which may run any program: save it "),
+        ("notes.txt", "name the folder that `bert-mobile pretrain` or transformers wrote"),
+    ],
+)
+def test_a_hint_tells_what_is_there_in_place_of_weights(unsigned, tiny_config, name, said):
+    (unsigned / "model.safetensors").rename(unsigned / name)
+    with pytest.raises(ArtifactError, match=r"has no model\.safetensors") as caught:
+        read_weights(unsigned, tiny_config)
+    assert caught.value.hint.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -262,6 +288,12 @@ def test_a_converted_checkpoint_is_half_as_large_and_keeps_its_history(folder, t
     convert_checkpoint(small, tmp_path / "large")
     back = load_file(tmp_path / "large" / "model.safetensors")
     assert all(torch.equal(back[name], weights[name].float()) for name in weights)
+
+
+def test_a_checkpoint_without_a_head_is_not_converted(unsigned, tmp_path):
+    rewrite(unsigned, lambda t: [t.pop(name) for name in list(t) if "seq_relationship" in name])
+    with pytest.raises(ArtifactError, match=rf"^{unsigned} lacks cls\.seq_relationship\.bias"):
+        convert_checkpoint(unsigned, tmp_path / "out")
 
 
 def test_converting_replaces_what_it_made_and_nothing_else(folder, unsigned_neighbour, tmp_path):

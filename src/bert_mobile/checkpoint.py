@@ -90,8 +90,7 @@ def read_weights(
     path = folder / WEIGHTS
     if not path.is_file():
         raise ArtifactError(
-            f"{folder} has no {WEIGHTS}, expected a float checkpoint",
-            hint="name the folder that `bert-mobile pretrain` or transformers wrote",
+            f"{folder} has no {WEIGHTS}, expected a float checkpoint", hint=_hint_without(folder)
         )
     verify(folder, [WEIGHTS])
     try:
@@ -112,6 +111,16 @@ def read_weights(
     _check_labels(path, weights, expected)
     _check_shapes(path, weights, _without_absent_heads(expected, weights))
     return weights
+
+
+def refuse_headless(folder: Path, config: BertConfig, weights: Mapping[str, FloatArray]) -> None:
+    """Raise `ArtifactError` where what was read from `folder` is no whole checkpoint."""
+    absent = sorted(expected_shapes(config).keys() - weights.keys())
+    if absent:
+        raise ArtifactError(
+            f"{folder} lacks {absent[0]}, expected a {config.architecture} with all its heads",
+            hint="only a model with the heads that it was trained with is written as a checkpoint",
+        )
 
 
 def write_checkpoint(
@@ -145,7 +154,8 @@ def convert_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> No
     refuse_foreign_folder(out, _is_converted, inputs=[folder])
     config = BertConfig.read(folder)
     read = read_weights(folder, config)
-    weights = {name: read[name] for name in expected_shapes(config) if name in read}  # one order
+    refuse_headless(folder, config, read)
+    weights = {name: read[name] for name in expected_shapes(config)}  # one order
     record = _record(folder)
     facts = {key: value for key, value in record.items() if key not in (*MARKS, "code")}
     facts[CONVERTED] = {"sha256": sha256(folder / WEIGHTS)}
@@ -246,6 +256,17 @@ def verify(folder: Path, names: list[str]) -> None:
         check_files(folder, folder / PROVENANCE, names)
 
 
+def _hint_without(folder: Path) -> str:
+    """Return what to do about a folder without a file of weights that we read."""
+    if (folder / f"{WEIGHTS}.index.json").is_file():
+        found = "its weights are in several files"
+    elif any(folder.glob("*.bin")):
+        found = "its weights are in a pickle, which may run any program"
+    else:
+        return "name the folder that `bert-mobile pretrain` or transformers wrote"
+    return f"{found}: save it anew, model.save_pretrained(DIR, max_shard_size='50GB')"
+
+
 def _without_foreign_heads(
     path: Path, tensors: dict[str, Any], expected: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Any]:
@@ -272,10 +293,10 @@ def _as_float32(name: str, raw: Mapping[str, Any]) -> FloatArray:
         return source.astype(np.float32).reshape(shape)
     if kind == "I64":  # the position_ids buffer of old checkpoints
         return np.frombuffer(data, dtype="<i8").astype(np.float32).reshape(shape)
-    raise ArtifactError(
-        f"tensor {name} is stored as {kind}, expected F32, F16 or BF16",
-        hint="convert the checkpoint to a floating-point one first",
-    )
+    hint = "take the floating-point checkpoint that it was made from"
+    if kind == "F64":
+        hint = "save it anew, model.float().save_pretrained(DIR)"
+    raise ArtifactError(f"tensor {name} is stored as {kind}, expected F32, F16 or BF16", hint=hint)
 
 
 def _finite(path: Path, name: str, array: FloatArray) -> FloatArray:

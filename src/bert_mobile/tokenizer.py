@@ -106,12 +106,25 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     write_json(folder / "tokenizer_config.json", _config(tokenizer))
 
 
-def load_tokenizer(source: Path) -> Tokenizer:
+def load_tokenizer(source: Path, most_ids: int | None = None) -> Tokenizer:
     """Read a tokenizer.json, or the one in a folder, without truncation or padding switched on.
 
-    A folder of an older maker may have vocab.txt only. Raises `ArtifactError` where there is none,
-    or it is damaged or lacks one of the five special tokens.
+    A folder of an older maker may have vocab.txt only. `most_ids` is what the embedding of a model
+    has rows for. Raises `ArtifactError` where there is none, or it is damaged, has more ids than
+    that or lacks one of the five special tokens.
     """
+    tokenizer = _read_tokenizer(source)
+    size = id_count(tokenizer)
+    if most_ids is not None and size > most_ids:
+        raise ArtifactError(
+            f"the tokenizer in {source} has {size} pieces, expected at most the {most_ids} of "
+            "config.json",
+            hint="use the tokenizer that the model was trained with",
+        )
+    return tokenizer
+
+
+def _read_tokenizer(source: Path) -> Tokenizer:
     path = source / "tokenizer.json" if source.is_dir() else source
     if not path.is_file() and (source / "vocab.txt").is_file():
         return _from_vocabulary(source)

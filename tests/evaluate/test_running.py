@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from bert_mobile.cli import main
 from bert_mobile.errors import ArtifactError, InputError
-from bert_mobile.evaluate.running import bench_run
+from bert_mobile.evaluate.running import _difference, bench_run
 
 
 def test_figures_of_each_form_as_json(tiny_checkpoint, capsys):
@@ -24,6 +25,12 @@ def test_figures_of_each_form_as_json(tiny_checkpoint, capsys):
     shapes = [(each["sequences"], each["tokens"]) for each in form["latency"]]
     assert shapes == [(1, 16), (1, 64)]  # as many positions as it has
     assert form["texts_per_second"] is None
+
+
+def test_forms_that_answer_with_zeros_do_not_differ():
+    zeros = np.zeros((1, 2, 4), np.float32)
+    assert _difference(zeros, zeros) == 0
+    assert _difference(zeros + 1, zeros) > 0
 
 
 def test_what_is_not_there_is_told(tmp_path, tiny_checkpoint):

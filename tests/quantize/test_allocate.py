@@ -73,6 +73,22 @@ def test_a_matrix_that_matters_more_is_served_first():
     assert (chosen["a"].layout.bits, chosen["b"].layout.bits) == (4, 8)
 
 
+def test_a_matrix_whose_loss_was_not_seen_takes_what_others_leave():
+    seen, unseen = (
+        menu(name, matrix(64, seed=i), None, OURS, measured=True) for i, name in enumerate("ab")
+    )
+    probes = [Layout(2, 64), Layout(4, 64)]
+    menus = {
+        "seen": lower_hull(weighed(seen, dict(zip(probes, (1e-6, 1e-8), strict=True)))),
+        "unseen": lower_hull(weighed(unseen, dict.fromkeys(probes, 0.0))),
+    }
+    least = least_bytes(menus)
+    room = menus["seen"][-1].nbytes - menus["seen"][0].nbytes
+    some, all_of_it = allocate(menus, least + room), allocate(menus, 10**9)
+    assert (some["seen"].layout.bits, some["unseen"].layout.bits) == (8, 2)
+    assert {choice.layout.bits for choice in all_of_it.values()} == {8}
+
+
 def test_the_matrix_with_the_larger_error_is_served_first():
     smooth = np.tile(np.linspace(-1, 1, 16, dtype=np.float32), (64, 8))  # sixteen values: no error
     menus = {"smooth": hull("smooth", smooth), "rough": hull("rough", matrix(64))}

@@ -4,7 +4,9 @@ import errno
 import json
 import pickle
 import shutil
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,12 @@ import pytest
 from onnx import load_model
 
 import bert_mobile
-from bert_mobile.checkpoint import read_weights, write_checkpoint
+from bert_mobile.checkpoint import expected_shapes, read_weights, write_checkpoint
 from bert_mobile.errors import ArtifactError, InputError, MissingExtraError, RunError
-from bert_mobile.model.config import BertConfig
+from bert_mobile.model.config import REGRESSION, SEQUENCES, BertConfig
 from bert_mobile.quantize import TooFewBytesError, dequantize, quantize, unpack_checkpoint
 from bert_mobile.quantize.interface import WORDS
-from bert_mobile.quantize.report import folder_bytes, parts
+from bert_mobile.quantize.report import draft_rows, folder_bytes, parts
 from tests.conftest import document
 
 FILES = {
@@ -30,6 +32,15 @@ FILES = {
     "tokenizer_config.json",
     "vocab.txt",
 }
+
+
+HOLD = """import sys
+from pathlib import Path
+from bert_mobile.files import held_aside
+with held_aside(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()"""
+"""A program that keeps others from writing to a folder until its input ends."""
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +161,96 @@ def test_bytes_are_spared_for_what_is_to_come(tiny_checkpoint, tmp_path):
     assert made.bytes <= most - spare
 
 
+def test_numbers_that_take_many_characters_are_counted(
+    tiny_config, tiny_weights, tiny_tokenizer, tmp_path
+):
+    """The loss of a network whose answers are large is written with all its digits."""
+    config = tiny_config.with_task(SEQUENCES, labels=("price",), problem_type=REGRESSION)
+    rng = np.random.default_rng(0)
+    head = rng.normal(0, 3e6, (1, config.hidden_size)).astype(np.float32)
+    body = {name: w for name, w in tiny_weights.items() if name.startswith("bert.")}
+    weights = {**body, "classifier.weight": head, "classifier.bias": head[0, :1]}
+    source, text = tmp_path / "float", tmp_path / "text"
+    source.mkdir()
+    write_checkpoint(source, config, weights, tiny_tokenizer, {"parents": []})
+    text.write_text("".join(f"{document(seed, 2)}\n" for seed in range(8)), encoding="utf-8")
+    with pytest.raises(TooFewBytesError) as told:
+        quantize(source, tmp_path / "out", max_bytes=1, calibration=text)
+    for most in range(told.value.least, told.value.least + 1_000, 250):
+        made = quantize(source, tmp_path / "out", max_bytes=most, calibration=text)
+        assert max(tensor.loss or 0 for tensor in made.tensors) > 1e9
+        assert made.bytes == folder_bytes(tmp_path / "out") <= most
+
+
+def test_what_was_written_is_weighed_once_more(tiny_checkpoint, tmp_path, monkeypatch):
+    drafted = draft_rows
+
+    def shorter(*args, **options):
+        return tuple(replace(row, error=0.0, clipped=0.0) for row in drafted(*args, **options))
+
+    monkeypatch.setattr("bert_mobile.quantize.writer.draft_rows", shorter)
+    made = quantize(tiny_checkpoint, tmp_path / "out", max_bytes=130_000)
+    assert made.bytes <= 130_000
+    with pytest.raises(TooFewBytesError) as told:
+        quantize(tiny_checkpoint, tmp_path / "no", max_bytes=1)
+    with pytest.raises(TooFewBytesError):
+        quantize(tiny_checkpoint, tmp_path / "no", max_bytes=told.value.least)
+    assert not (tmp_path / "no").exists()
+
+
+def test_text_in_the_folder_that_is_replaced_is_kept(tiny_checkpoint, tight, tmp_path):
+    out = shutil.copytree(tight[0], tmp_path / "out")
+    text = out / "text"
+    text.write_text("the old man", encoding="utf-8")
+    with pytest.raises(InputError, match=r"--out .* and the input .*text lie inside each other"):
+        quantize(tiny_checkpoint, out, calibration=text)
+    assert text.exists()
+
+
+@pytest.fixture
+def odd_checkpoint(tiny_config, tiny_weights, tiny_tokenizer, tmp_path):
+    """Return a function that makes a checkpoint of another shape, or of larger weights."""
+
+    def make(larger="", times=1.0, **changes):
+        config, folder = replace(tiny_config, **changes), tmp_path / "float"
+        folder.mkdir()
+        weights = {}
+        for name, shape in expected_shapes(config).items():
+            rows = tiny_weights[name][: shape[0]] * np.float32(times if name == larger else 1)
+            weights[name] = rows.astype(np.float32)
+        write_checkpoint(folder, config, weights, tiny_tokenizer, {"parents": []})
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("the old man\tand the state\nwe see the world\n", encoding="utf-8")
+    return path
+
+
+def test_a_network_of_one_type_is_calibrated(odd_checkpoint, text, tmp_path):
+    source = odd_checkpoint(type_vocab_size=1, layer_norm_eps=0)
+    assert quantize(source, tmp_path / "out", calibration=text).measured
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_a_tokenizer_of_more_pieces_is_refused(odd_checkpoint, text, tmp_path, calibrated):
+    source = odd_checkpoint(vocab_size=100)
+    with pytest.raises(ArtifactError, match=r"has \d+ pieces, expected at most the 100"):
+        quantize(source, tmp_path / "out", calibration=text if calibrated else None)
+
+
+@pytest.mark.parametrize("times", [1e20, 1e30])
+def test_answers_that_are_no_numbers_are_told(odd_checkpoint, text, tmp_path, times):
+    name = "bert.encoder.layer.0.intermediate.dense.weight"
+    with pytest.raises(ArtifactError, match=r"numbers of the network .* are NaN or infinite"):
+        quantize(odd_checkpoint(name, times), tmp_path / "out", calibration=text)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_full_disk_leaves_nothing(tiny_checkpoint, tmp_path, monkeypatch):
     def full(self, data):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -166,6 +267,36 @@ def test_a_report_inside_the_folder_is_refused_since_it_would_count(tiny_checkpo
         with pytest.raises(InputError, match=r"--report .* lies inside --out"):
             quantize(tiny_checkpoint, out, report=report)
     assert not out.exists()
+
+
+def test_a_report_is_refused_where_it_would_harm_before_anything_is_measured(
+    tiny_checkpoint, tight, tmp_path, monkeypatch
+):
+    monkeypatch.delattr("bert_mobile.quantize.artifact.measure")
+    source, model = shutil.copytree(tiny_checkpoint, tmp_path / "float"), tight[0]
+    before = (model / "quantization.json").read_bytes()
+    (tmp_path / "file").touch()
+    for report, kind, message in (
+        (source, InputError, "is the folder of a model"),
+        (model, InputError, "is the folder of a model"),
+        (tmp_path / "file", InputError, "is a file"),
+        (tmp_path / "file" / "report", RunError, "could not be written"),
+    ):
+        with pytest.raises(kind, match=message):
+            quantize(source, tmp_path / "out", report=report)
+    assert (model / "quantization.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "float"]
+
+
+def test_two_at_a_time_do_not_write_one_folder(tiny_checkpoint, tmp_path):
+    out, pipe = tmp_path / "out", subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", HOLD, out], stdin=pipe, stdout=pipe) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=r"another program is writing to .*out"):
+            quantize(tiny_checkpoint, out)
+        other.communicate()
+    quantize(tiny_checkpoint, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_somebody_elses_folder_is_not_replaced(tiny_checkpoint, tmp_path):
@@ -286,7 +417,7 @@ def test_parts_are_sums_over_tensors(calibrated):
 def test_provenance_tells_what_was_measured_on(calibrated):
     facts = json.loads((calibrated[0] / "out" / "provenance.json").read_text())
     assert facts["measured_on"]["lines"] == 16
-    assert facts["measured_on"]["foreign_pieces"] < 0.5
+    assert facts["measured_on"]["whole_words"] == 1
 
 
 def test_an_embedding_in_parts_is_read_back(tiny_checkpoint, tmp_path, tiny_weights, monkeypatch):

@@ -1,12 +1,14 @@
 """Quantizing what was fine-tuned: the head stays exact where it is small, and answers go on."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 import bert_mobile
-from bert_mobile.checkpoint import convert_checkpoint, read_weights
+from bert_mobile.checkpoint import convert_checkpoint, read_weights, write_tensors
+from bert_mobile.errors import ArtifactError
 from bert_mobile.model.config import ANSWERS, SEQUENCES, TASKS, TOKENS, BertConfig
 from bert_mobile.quantize import dequantize, quantize, unpack_checkpoint
 
@@ -92,14 +94,43 @@ def test_the_card_says_what_is_answered(architecture, parent, tiny_task, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("kept", "pipeline", "use"),
+    [
+        ("bert.", "feature-extraction", ").embed("),
+        ("cls.predictions.", "fill-mask", ").fill_mask("),
+    ],
+)
+def test_of_a_model_without_all_heads(kept, pipeline, use, tiny_checkpoint, tmp_path):
+    """The card goes by the heads that are there, and the way back names the model itself."""
+    source, small = tmp_path / "float", tmp_path / "small"
+    shutil.copytree(tiny_checkpoint, source)
+    (source / "provenance.json").unlink()
+    weights = read_weights(source, BertConfig.read(source))
+    some = {name: w for name, w in weights.items() if name.startswith(("bert.", kept))}
+    write_tensors(source / "model.safetensors", some)
+    quantize(source, small, max_bytes=10**6)
+    card = (small / "README.md").read_text(encoding="utf-8")
+    assert f"\npipeline_tag: {pipeline}\n" in card
+    assert use in card
+    with pytest.raises(ArtifactError, match=rf"^{small} lacks .*, expected a BertForPreTraining"):
+        unpack_checkpoint(small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"problem_type": "multi_label_classification"}, "any of 3 labels: `neg`"),
         ({"problem_type": "regression", "labels": ("stars",)}, "a number: `stars`."),
+        ({"problem_type": None, "labels": ("stars",)}, "a number: `stars`."),
+        (
+            {"problem_type": "multi_label_classification", "labels": ("spam",)},
+            "any of 1 labels: `spam`.",
+        ),
     ],
 )
 def test_the_card_of_other_problems(changes, said, tiny_task, tmp_path):
     quantize(tiny_task(SEQUENCES, **changes), tmp_path / "small", max_bytes=10**6)
     assert said in (tmp_path / "small" / "README.md").read_text(encoding="utf-8")
     raw = json.loads((tmp_path / "small" / "config.json").read_text())
-    assert raw["problem_type"] == changes["problem_type"]
+    assert raw.get("problem_type") == changes["problem_type"]

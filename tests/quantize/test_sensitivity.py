@@ -19,7 +19,7 @@ from bert_mobile.model.config import (
 )
 from bert_mobile.quantize.allocate import OURS
 from bert_mobile.quantize.calibrate import OUTPUT_WORDS, Calibrator, _Sums
-from bert_mobile.quantize.interface import WORDS
+from bert_mobile.quantize.interface import HIDDEN, WORDS
 from bert_mobile.quantize.pack import Layout, PackedRows, pack_matrix, unpack_matrix
 from bert_mobile.quantize.rounding import damped
 from bert_mobile.quantize.sensitivity import Rounder, Unit, coarsest, measure, units_of
@@ -162,6 +162,8 @@ def test_menus_tell_what_was_measured(tiny_config, tiny_weights, tiny_tokenizer,
         (SEQUENCES, {}),
         (SEQUENCES, {"problem_type": MULTI_LABEL}),
         (SEQUENCES, {"problem_type": REGRESSION, "labels": ("score",)}),
+        (SEQUENCES, {"labels": ("LABEL_0",)}),
+        (SEQUENCES, {"problem_type": MULTI_LABEL, "labels": ("spam",)}),
         (TOKENS, {}),
         (ANSWERS, {}),
     ],
@@ -203,8 +205,16 @@ def test_the_divergence_of_each_kind_of_answer(tiny_config):
         config = tiny_config.with_task(SEQUENCES, labels=labels, problem_type=kind)
         scale = 3 if kind == MULTI_LABEL else 1  # the mean over labels
         assert divergence(config, still, moved) == pytest.approx(expected / scale, rel=1e-5)
-    config = tiny_config.with_task(SEQUENCES, labels=("a",), problem_type=REGRESSION)
-    assert divergence(config, [[2.0]], [[0.5]]) == pytest.approx(2.25)
+    for kind in (REGRESSION, None):  # as transformers has it, one label is a number
+        config = tiny_config.with_task(SEQUENCES, labels=("a",), problem_type=kind)
+        assert divergence(config, [[2.0]], [[0.5]]) == pytest.approx(2.25)
+
+
+def test_a_network_that_answers_with_zeros_loses_nothing(tiny_config):
+    calibrator = Calibrator.__new__(Calibrator)
+    calibrator._config = tiny_config
+    zeros = np.zeros((1, 2, 4), np.float32)
+    assert calibrator._divergence(HIDDEN, zeros, zeros) == 0
 
 
 def test_inputs_that_hardly_vary_have_a_covariance():

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
+from bert_mobile.errors import ArtifactError
+from bert_mobile.hub import resolve
 from bert_mobile.quantize.text import MAX_CHARACTERS, MAX_LINES, MAX_TOKENS, lines_of, read_lines
 from bert_mobile.tokenizer import load_tokenizer
 
@@ -42,6 +44,20 @@ def test_a_tab_parts_two_texts_and_halves_are_made_on_demand(tmp_path, tokenizer
     )
 
 
+def test_a_network_of_one_type_reads_no_pairs(tmp_path, tokenizer):
+    content = "the old\tman and the state\n"
+    (line,) = read(tmp_path / "t", tokenizer, content, halved=True, paired=False).lines
+    assert not line.feed["token_type_ids"].any()
+
+
+def test_positions_that_hold_no_text_are_refused(tmp_path, tokenizer):
+    with pytest.raises(ArtifactError, match="positions for 4 tokens, expected at least 5"):
+        read(tmp_path / "t", tokenizer, ENGLISH, limit=4)
+    lines = read(tmp_path / "t", tokenizer, ENGLISH, limit=5, halved=True, masked=True).lines
+    assert [line.feed["input_ids"].size for line in lines] == [5, 5]
+    assert [len(line.positions) for line in lines] == [1, 1]
+
+
 def test_pieces_are_hidden_where_they_are_asked_for_and_always_the_same(tmp_path, tokenizer):
     mask = tokenizer.token_to_id("[MASK]")
     content = "the old man and the state of the world in it\n" * 20
@@ -59,16 +75,53 @@ def test_pieces_are_hidden_where_they_are_asked_for_and_always_the_same(tmp_path
     assert first.counts[mask] == 0
 
 
-def test_text_in_another_language_is_told_and_what_was_measured(tmp_path, tokenizer):
-    with pytest.warns(
-        UserWarning, match=r"100% of the pieces are \[UNK\] or single characters"
-    ) as seen:
-        text = read(tmp_path / "t", tokenizer, "これは日本語の文章です\nещё один пример\n")
-    assert "measured on it all the same: 2 lines of" in str(seen[0].message)
-    assert text.facts()["foreign_pieces"] == 1.0
+FOREIGN = {
+    "German": "Die Katze sitzt auf dem Tisch und trinkt ihre Milch, während der Hund draußen im "
+    "Garten schläft. Heute morgen haben wir gemeinsam gefrühstückt.",
+    "French": "Le chat est assis sur la table et boit son lait pendant que le chien dort dehors "
+    "dans le jardin. Ce matin nous avons pris le petit déjeuner ensemble.",
+    "Spanish": "El gato está sentado en la mesa y bebe su leche mientras el perro duerme afuera. "
+    "Esta mañana desayunamos juntos y hablamos del viaje.",
+    "Finnish": "Kissa istuu pöydällä ja juo maitoaan, kun koira nukkuu ulkona puutarhassa.",
+    "Polish": "Kot siedzi na stole i pije mleko, podczas gdy pies śpi na zewnątrz w ogrodzie.",
+    "Vietnamese": "Con mèo ngồi trên bàn và uống sữa trong khi con chó ngủ ngoài vườn.",
+    "Russian": "Кошка сидит на столе и пьёт молоко, пока собака спит в саду.",
+    "Hindi": "बिल्ली मेज पर बैठी है और दूध पी रही है",
+    "Chinese": "猫坐在桌子上喝牛奶",
+}
+IN_ENGLISH = {
+    "prose": "The cat sits on the table and drinks its milk while the dog sleeps outside.",
+    "tweets": "gonna b soooo late 2 work cuz of the bus ugh fml 😭😭 http://t.co/x8Kfd\n"
+    "RT @nytimes: BREAKING: Dow falls 300 pts #stocks $AAPL\ncant wait 4 the concert 2nite",
+    "names": "Christopher Johnson, Maria Garcia, Thi Nguyen, Siobhan O'Brien, Dmitri Petrov",
+    "formulae": "let \\epsilon > 0 and choose \\delta such that |x - a| < \\delta\nx^2 + y^2 = z^2",
+    "code": "for (int i = 0; i < n; i++) { x[i] = y[i] * 2.0; }",
+    "questions": "how do i reset my pin\nplay some jazz from spotify",
+    "numbers": "1,2,3,4,0,1,1,0",
+}
+
+
+@pytest.mark.parametrize("language", FOREIGN)
+def test_text_in_another_language_is_told_and_what_was_measured(tmp_path, language):
+    with pytest.warns(UserWarning, match=r"\d% of the words are whole in the vocabulary") as seen:
+        text = read(tmp_path / "t", load_tokenizer(resolve("default")), FOREIGN[language])
+    print(f"{language}: {text.whole:.0%} of the words are whole")
+    assert "measured on it all the same: 1 lines of" in str(seen[0].message)
+    assert text.facts()["whole_words"] == round(text.whole, 3) < 0.6
+
+
+@pytest.mark.parametrize("kind", IN_ENGLISH)
+def test_no_kind_of_english_is_taken_for_another_language(tmp_path, kind):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert read(tmp_path / "t", tokenizer, ENGLISH).foreign < 0.2
+        text = read(tmp_path / "t", load_tokenizer(resolve("default")), IN_ENGLISH[kind])
+    print(f"{kind}: {text.whole:.0%} of the words are whole")
+
+
+def test_what_a_small_vocabulary_has_whole_is_its_own_language(tmp_path, tokenizer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(tmp_path / "t", tokenizer, ENGLISH).whole == 1
 
 
 def test_of_an_endless_line_only_the_beginning_is_read(tmp_path, tokenizer):

@@ -166,6 +166,11 @@ def test_it_ends_in_a_small_folder_that_answers_as_the_float_one_does(learned, p
     parents = json.loads((small / "provenance.json").read_text())["parents"]
     weights = [folder / "model.safetensors" for folder in (parent, out)]
     assert [each["sha256"] for each in parents[-2:]] == [sha256(path) for path in weights]
+    said, before = (
+        json.loads((folder / "provenance.json").read_text()) for folder in (small, plain)
+    )
+    assert said["calibration"] == before["calibration"]
+    assert said["measured_on"] == before["measured_on"]
 
 
 def test_the_metrics_have_the_teachers_loss(learned):
@@ -254,7 +259,7 @@ def refused(settings, out, message, kind=InputError):
     with pytest.raises(kind, match=message) as caught:
         pretrain(settings, out)
     assert caught.value.hint
-    assert not (out / "recipe.json").exists()
+    assert not out.exists()
 
 
 def test_a_budget_too_small_is_refused_and_another_taken(rounded, common, parent, tmp_path, capsys):

@@ -147,7 +147,8 @@ def _held_megabytes() -> float | None:
 
 
 def _difference(output: Any, first: Any) -> float:
-    return float(np.linalg.norm(output - first) / np.linalg.norm(first))
+    """Return ‖h − h′‖ / ‖h‖; ‖h′‖ where the first form answers with zeros."""
+    return float(np.linalg.norm(output - first) / (np.linalg.norm(first) or 1.0))
 
 
 def _figures(

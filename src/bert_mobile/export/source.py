@@ -10,7 +10,7 @@ from bert_mobile.files import read_json
 from bert_mobile.model.config import SEQUENCES, TOKENS, BertConfig
 from bert_mobile.quantize.interface import QUANTIZED
 from bert_mobile.quantize.pack import FloatArray, PackedMatrix, PackedRows, unpack_matrix
-from bert_mobile.tokenizer import TOKENIZER_FILES
+from bert_mobile.tokenizer import TOKENIZER_FILES, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def read_source(folder: Path) -> Source:
     verify(folder, ["config.json", *TOKENIZER_FILES])
     config = BertConfig.read(folder)
     _refuse_nameless(folder, config)
+    load_tokenizer(folder, config.vocab_size)  # which refuses one that does not fit
     if (folder / QUANTIZED).is_file():
         return _read_quantized(folder, config)
     if (folder / WEIGHTS).is_file():

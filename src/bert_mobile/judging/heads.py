@@ -13,8 +13,12 @@ HEADS = {
 
 
 def gives_number(config: BertConfig) -> bool:
-    """Tell whether a network answers with one number."""
-    return config.problem_type == REGRESSION or len(config.labels) == 1
+    """Tell whether a network answers with a number: of a text, where nothing else is stated of one.
+
+    So transformers trains a head of one label.
+    """
+    is_one = config.architecture == SEQUENCES and len(config.labels) == 1
+    return config.problem_type == REGRESSION or (config.problem_type is None and is_one)
 
 
 def has_head_for(config: BertConfig, kind: str) -> bool:

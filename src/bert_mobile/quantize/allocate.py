@@ -25,6 +25,7 @@ Key = TypeVar("Key")
 _NARROW = 16  # a block
 _WITHOUT_TEXT = 4  # the fewest bits where nothing is measured
 _SAMPLED_ROWS = 256
+_UNSEEN = 1e-9  # nats of a relative error of 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def weighed(choices: Sequence[Choice], losses: Mapping[Layout, float]) -> list[C
 
     Small errors of one kind add loss in proportion to their square, which `error` is. A layout is
     scaled by the measured one of as many bits, else of the next lower bits that were measured: the
-    coarser, the less is proportion to be trusted.
+    coarser, the less is proportion to be trusted. Where no loss was seen, as of pieces that a few
+    lines do not use, one too small to be seen stands for it: bytes that are left over are spent.
     """
     measured = {choice.layout: choice for choice in choices if choice.layout in losses}
     found = []
@@ -124,7 +126,7 @@ def weighed(choices: Sequence[Choice], losses: Mapping[Layout, float]) -> list[C
             key=lambda layout: layout.bits,
         )
         scale = losses[like] / measured[like].error if measured[like].error else 0.0
-        found.append(replace(choice, error=choice.error * scale))
+        found.append(replace(choice, error=choice.error * max(scale, _UNSEEN)))
     return found
 
 

@@ -18,10 +18,11 @@ from bert_mobile.checkpoint import (
     expected_shapes,
     made_as,
     read_weights,
+    refuse_headless,
     write_checkpoint,
 )
 from bert_mobile.errors import ArtifactError, InputError
-from bert_mobile.files import atomic_folder, refuse_foreign_folder, sha256
+from bert_mobile.files import atomic_folder, held_aside, refuse_foreign_folder, sha256
 from bert_mobile.judging.figures import Figures
 from bert_mobile.model.config import PRETRAINING, BertConfig
 from bert_mobile.quantize.allocate import OURS, Storage, allocate, least_bytes
@@ -29,7 +30,7 @@ from bert_mobile.quantize.interface import QUANTIZED
 from bert_mobile.quantize.pack import FloatArray
 from bert_mobile.quantize.picture import write_report
 from bert_mobile.quantize.reading import dequantize
-from bert_mobile.quantize.report import QuantizationReport
+from bert_mobile.quantize.report import REPORT, QuantizationReport
 from bert_mobile.quantize.sensitivity import (
     Menus,
     Rounder,
@@ -51,6 +52,8 @@ _KEPT_FLOAT = (
     "qa_outputs.weight",
 )
 _FEW_LABELS = 32
+
+_SMALLER = "allow more bytes, or train a smaller size or vocabulary"
 
 
 class TooFewBytesError(InputError):
@@ -91,33 +94,36 @@ def quantize(
     `evaluate.figures`).
 
     Raises `TooFewBytesError` where even the coarsest layout is too large, `InputError` where
-    `report` lies inside `out`, `ArtifactError` where `folder` is no whole float checkpoint, a
-    weight is not finite or `out` holds something else, `RunError` where the disk fills up.
+    `report` or `calibration` lies inside `out`, `report` holds a model or another program writes to
+    `out`, `ArtifactError` where `folder` is no whole float checkpoint, a weight or an answer is not
+    finite or `out` holds something else, `RunError` where the disk fills up.
     """
-    refuse_foreign_folder(out, made_as(KIND), inputs=[folder])
-    _refuse_inside(report, out)
+    inputs = [folder] if calibration is None else [folder, calibration]
+    refuse_foreign_folder(out, made_as(KIND), inputs=inputs)
+    if report is not None:
+        _refuse_report(report, out)
     _refuse_quantized(folder)
     config = BertConfig.read(folder)
+    tokenizer = load_tokenizer(folder, config.vocab_size)
     weights = _useful(read_weights(folder, config), config)
     if calibration is not None:
         lines_of(calibration)  # which refuses what is no text before anything is done
     facts = _facts(folder, max_bytes, calibration)
     matrices = [name for name, weight in weights.items() if _is_packed(name, weight)]
     units = units_of(weights, matrices, cut=calibration is not None)
-    with atomic_folder(out) as scratch:
+    with held_aside(out), atomic_folder(out) as scratch:
         writer = Writer(folder, scratch, config, weights, facts)
         measured = calibration is not None
 
         def size(held: Storage, budget: int) -> int:
             chosen = coarsest(weights, units, held, measured=measured)
-            return writer.draft(chosen, max_bytes=budget) + spare
+            return writer.draft(chosen, measured=measured, max_bytes=budget) + spare
 
         storage = _coarse_enough(size, storage, max_bytes, measured=measured)
         before = judge([folder]) if judge is not None else ()  # fails early without its data
-        tokenizer = load_tokenizer(folder)
         rounder, menus = measure(config, weights, units, tokenizer, calibration, storage)
         facts["measured_on"] = menus.text
-        made = _fit(writer, rounder, menus, max_bytes - spare)
+        made = _fit(writer, rounder, menus, max_bytes, spare)
     if judge is not None:
         made = replace(made, judged=(*before, *judge([out])))
     if report is not None:
@@ -135,17 +141,24 @@ def unpack_checkpoint(folder: Path, out: Path, *, bfloat16: bool = False) -> Non
     refuse_foreign_folder(out, made_as(UNPACKED), inputs=[folder])
     config = BertConfig.read(folder)
     weights = dequantize(folder)
+    refuse_headless(folder, config, weights)
     facts = {"kind": UNPACKED, "parents": ancestry(folder, QUANTIZED)}
     with atomic_folder(out) as scratch:
         write_checkpoint(scratch, config, weights, folder, facts, bfloat16=bfloat16)
 
 
-def _refuse_inside(report: Path | None, out: Path) -> None:
-    if report is not None and out.resolve() in (report.resolve(), *report.resolve().parents):
-        raise InputError(
-            f"--report {report} lies inside --out {out}, whose bytes it would add to",
-            hint="give --report a folder of its own",
-        )
+def _refuse_report(report: Path, out: Path) -> None:
+    """Raise where a report cannot be written, or would change a model."""
+    problem = ""
+    if out.resolve() in (report.resolve(), *report.resolve().parents):
+        problem = f"lies inside --out {out}, whose bytes it would add to"
+    elif report.is_file():
+        problem = "is a file, expected a folder to write to"
+    elif (report / "config.json").exists():
+        problem = f"is the folder of a model, whose {REPORT} it would replace"
+    if problem:
+        raise InputError(f"--report {report} {problem}", hint="give --report a folder of its own")
+    refuse_foreign_folder(report, lambda _: True)  # but not a place that cannot be written to
 
 
 def _refuse_quantized(folder: Path) -> None:
@@ -170,32 +183,41 @@ def _coarse_enough(
     least = max_bytes
     while (needed := size(held, least)) > least:  # a longer number takes bytes itself
         least = needed
-    hint = "allow more bytes, or train a smaller size or vocabulary"
+    hint = _SMALLER
     if not measured and storage != storage.from_bits(4):
         hint += "; with --calibration 2 bits a weight are tried as well"
-    raise TooFewBytesError(
-        f"--max-bytes is {max_bytes:,}, expected at least {least:,} for this model",
-        hint=hint,
-        least=least,
-    )
+    raise _too_few(max_bytes, least, hint)
 
 
-def _fit(writer: Writer, rounder: Rounder, menus: Menus, max_bytes: int) -> QuantizationReport:
+def _too_few(max_bytes: int, least: int, hint: str = _SMALLER) -> TooFewBytesError:
+    message = f"--max-bytes is {max_bytes:,}, expected at least {least:,} for this model"
+    return TooFewBytesError(message, hint=hint, least=least)
+
+
+def _fit(
+    writer: Writer, rounder: Rounder, menus: Menus, max_bytes: int, spare: int
+) -> QuantizationReport:
     """Write the best folder that fits.
 
     The files that describe the weights differ by a few bytes from one choice to the next, so drafts
-    are measured, and the budget tightened until one fits.
+    are measured, and the budget tightened until one fits. What is written is weighed again: numbers
+    may turn out longer than a draft has them. Raises `TooFewBytesError` where not even the cheapest
+    choices fit then.
     """
-    least = least_bytes(menus.choices)
+    least, most = least_bytes(menus.choices), max_bytes - spare
     cheapest = allocate(menus.choices, least)
-    budget = max_bytes - (writer.draft(cheapest) - least)
-    while budget > least:
+    budget = most - (writer.draft(cheapest, measured=rounder.measured) - least)
+    while True:
         chosen = allocate(menus.choices, budget)
-        excess = writer.draft(chosen) - max_bytes
+        excess = writer.draft(chosen, measured=rounder.measured) - most
         if excess <= 0:
-            return writer.write(chosen, rounder, menus)
+            made = writer.write(chosen, rounder, menus)
+            if made.bytes <= most:
+                return made
+            excess = made.bytes - most
+        if budget <= least:
+            raise _too_few(max_bytes, max_bytes + excess)
         budget -= excess
-    return writer.write(cheapest, rounder, menus)
 
 
 def _useful(weights: Mapping[str, FloatArray], config: BertConfig) -> dict[str, FloatArray]:

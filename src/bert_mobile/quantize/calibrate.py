@@ -22,8 +22,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from bert_mobile.errors import MissingExtraError
-from bert_mobile.model.config import MULTI_LABEL, REGRESSION, BertConfig
+from bert_mobile.errors import ArtifactError, MissingExtraError
+from bert_mobile.judging.heads import gives_number
+from bert_mobile.model.config import MULTI_LABEL, BertConfig
 from bert_mobile.progress import progress
 from bert_mobile.quantize.graph import build_graph
 from bert_mobile.quantize.interface import HIDDEN, LOGITS, NEXT_SENTENCE, POSITIONS, WORDS
@@ -62,7 +63,10 @@ class Calibrator:
         tokenizer: Tokenizer,
         text: Path,
     ) -> None:
-        """Read the text (see `text.read_lines`) and ask the network about a few of its lines."""
+        """Read the text (see `text.read_lines`) and ask the network about a few of its lines.
+
+        Raises as `read_lines` does, and `ArtifactError` where an answer is not finite.
+        """
         self._config = config
         model = build_graph(config, weights)
         outputs = [output.name for output in model.graph.output]
@@ -73,6 +77,7 @@ class Calibrator:
             limit=config.max_position_embeddings,
             masked=LOGITS in outputs and _chooses(model),
             halved=NEXT_SENTENCE in outputs,
+            paired=config.type_vocab_size > 1,
         )
         _separate_output_words(model)
         self._inputs_of = _observe(model)
@@ -82,9 +87,14 @@ class Calibrator:
         few = -(-len(self.text.lines) // LINES_FOR_LOSS)
         self._few = self.text.lines[::few]
         self._reference = [self._run(self._judged, line) for line in self._few]
+        for answers in self._reference:
+            _refuse_infinite(*answers)
 
     def moments(self) -> dict[str, Moments]:
-        """Return what flows into the product with each weight (·, C), by its name."""
+        """Return what flows into the product with each weight (·, C), by its name.
+
+        Raises `ArtifactError` where it is too large to be multiplied by itself.
+        """
         names = sorted(set(self._inputs_of.values()))
         sums = {name: _Sums() for name in names}
         lines = self.text.lines
@@ -95,6 +105,7 @@ class Calibrator:
                     sums[name].add(values)
                 bar.advance(len(some))
         found = {name: total.moments() for name, total in sums.items()}
+        _refuse_infinite(*(moments.covariance for moments in found.values()))
         return {weight: found[name] for weight, name in self._inputs_of.items()}
 
     def loss_increase(self, replaced: Mapping[str, FloatArray]) -> float:
@@ -102,6 +113,7 @@ class Calibrator:
 
         The word embedding serves its look-up under its own name and the output product under
         `OUTPUT_WORDS`. The sum over heads of the mean divergence of an answer, over a few lines.
+        Raises `ArtifactError` where it is not finite.
         """
         known = {name: array for name, array in replaced.items() if name in self._replaceable}
         increases = [
@@ -111,13 +123,15 @@ class Calibrator:
                 self._judged, reference, self._run(self._judged, line, known), strict=True
             )
         ]
-        return sum(increases) / len(self._few)
+        loss = sum(increases) / len(self._few)
+        _refuse_infinite(loss)
+        return loss
 
     def _divergence(self, output: str, still: FloatArray, moved: FloatArray) -> float:
         if output == HIDDEN:
-            return float(np.sum(np.square(moved - still)) / np.sum(np.square(still)))
-        if self._config.problem_type == REGRESSION:
-            return float(np.mean(np.square(moved - still)))
+            return _mean_square(moved - still) / (_mean_square(still) or 1.0)  # it may be all zeros
+        if gives_number(self._config):
+            return _mean_square(moved - still)
         if self._config.problem_type == MULTI_LABEL:  # a yes or no for each
             still, moved = (np.stack([each, np.zeros_like(each)], -1) for each in (still, moved))
         before, after = _log_chances(still), _log_chances(moved)
@@ -149,10 +163,11 @@ class _Sums:
         rows = np.concatenate(values)
         if self._about is None:
             self._about = rows.mean(axis=0)
-        rows = rows - self._about
         self._rows += len(rows)
-        self._first = self._first + rows.sum(axis=0, dtype=np.float64)
-        self._second = self._second + rows.T @ rows
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused later
+            rows = rows - self._about
+            self._first = self._first + rows.sum(axis=0, dtype=np.float64)
+            self._second = self._second + rows.T @ rows
 
     def moments(self) -> Moments:
         """Return mean and covariance."""
@@ -160,6 +175,20 @@ class _Sums:
         covariance = self._second / self._rows - np.outer(shift, shift)
         mean = shift if self._about is None else self._about + shift
         return Moments(mean.astype(np.float32), covariance.astype(np.float32))
+
+
+def _refuse_infinite(*values: FloatArray | float) -> None:
+    if not all(np.isfinite(each).all() for each in values):
+        raise ArtifactError(
+            "numbers of the network on the calibration text are NaN or infinite, or too large to "
+            "be compared",
+            hint="its weights are too large: take an earlier checkpoint, or train it again with a "
+            "lower learning rate",
+        )
+
+
+def _mean_square(values: FloatArray) -> float:
+    return float(np.mean(np.square(values, dtype=np.float64)))
 
 
 def _log_chances(logits: FloatArray) -> NDArray[np.float64]:

@@ -196,7 +196,7 @@ class Graph:
     def layer_norm(self, x: str, prefix: str, residual: str | None = None) -> str:
         """LayerNorm of x, or of x + residual."""
         gamma, beta = self.float_weight(f"{prefix}.weight"), self.float_weight(f"{prefix}.bias")
-        epsilon = self.config.layer_norm_eps
+        epsilon = float(self.config.layer_norm_eps)  # a config.json may have 0
         if residual is None:
             return self.add("LayerNormalization", x, gamma, beta, axis=-1, epsilon=epsilon)
         return self.add(

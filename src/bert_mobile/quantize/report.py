@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bert_mobile.judging.figures import Figures
+from bert_mobile.judging.heads import gives_number
 from bert_mobile.model.config import (
     ANSWERS,
     MULTI_LABEL,
     PRETRAINING,
-    REGRESSION,
     SEQUENCES,
     TOKENS,
     BertConfig,
@@ -24,6 +24,7 @@ from bert_mobile.quantize.sensitivity import Rounder, Sensitivity, Unit
 
 REPORT = "quantization.json"
 
+_MASKED_TOKENS = "cls.predictions.bias"
 _LABELS_SHOWN = 20
 _DIRECTORY_BYTES = 4096  # what `du -sb` counts for a folder itself on the usual file systems
 
@@ -38,13 +39,16 @@ tags:
 ---
 """
 
+_BARE = "BertModel"  # transformers' class without the masked-token head
 _PIPELINES = {
+    _BARE: "feature-extraction",
     PRETRAINING: "fill-mask",
     SEQUENCES: "text-classification",
     TOKENS: "token-classification",
     ANSWERS: "question-answering",
 }
 _USES = {
+    _BARE: 'embed(["a text", "another"])',
     PRETRAINING: 'fill_mask("The capital of France is [MASK].")',
     SEQUENCES: 'classify(["a text", "another"])',
     TOKENS: 'tag("A sentence of some words.")',
@@ -72,8 +76,8 @@ bert_mobile.load("path/to/this/folder").{use}
 """
 
 
-_WIDEST_SHARE, _WIDEST_LOSS = 0.123456, -1.234e-05
-"""Numbers that take as many characters as any that `_share` and `_loss` let through."""
+_WIDEST_SHARE = 0.123456
+"""A number that takes as many characters as any that `_share` lets through, but for absurd ones."""
 
 
 @dataclass(frozen=True)
@@ -195,14 +199,14 @@ def stored_rows(
 
 
 def draft_rows(
-    weights: Mapping[str, FloatArray], chosen: Mapping[Unit, Choice]
+    weights: Mapping[str, FloatArray], chosen: Mapping[Unit, Choice], *, measured: bool
 ) -> tuple[TensorReport, ...]:
     """Return rows that take as many characters as those that will come, if not a few more."""
 
     def row(unit: Unit, choice: Choice) -> TensorReport:
         shape, layout = unit.of(weights).shape, choice.layout
-        widest = _WIDEST_SHARE, _WIDEST_SHARE, _WIDEST_LOSS
-        return TensorReport(str(unit), shape, layout.bits, layout.block, choice.nbytes, *widest)
+        said = _WIDEST_SHARE, _WIDEST_SHARE, _loss(choice.error) if measured else None
+        return TensorReport(str(unit), shape, layout.bits, layout.block, choice.nbytes, *said)
 
     return _all_rows(weights, chosen, row)
 
@@ -243,7 +247,10 @@ def card(
     packed = [tensor for tensor in report.tensors if tensor.block is not None]
     counts = Counter(tensor.bits for tensor in packed)
     bits = ", at ".join(f"{bits} bits: {count}" for bits, count in sorted(counts.items()))
-    pipeline = _PIPELINES[config.architecture]
+    heads = config.architecture
+    if heads == PRETRAINING and not any(t.name == _MASKED_TOKENS for t in report.tensors):
+        heads = _BARE
+    pipeline = _PIPELINES[heads]
     head, text = _HEAD.format(pipeline=pipeline), parents_card
     if parents_card.startswith("---\n") and "\n---\n" in parents_card[4:]:
         head, _, text = parents_card[4:].partition("\n---\n")
@@ -256,7 +263,7 @@ def card(
         vocabulary=config.vocab_size,
         model=QUANTIZED,
         answers=_answers(config),
-        use=_USES[config.architecture],
+        use=_USES[heads],
         bytes=report.model_bytes,
         bits=bits + _TWO_BITS if 2 in counts else bits,
         error=sum(tensor.error for tensor in packed) / len(packed),
@@ -278,7 +285,7 @@ def _answers(config: BertConfig) -> str:
     count = len(config.labels)
     named = ", ".join(f"`{label}`" for label in config.labels[:_LABELS_SHOWN])
     more = f" and {count - _LABELS_SHOWN:,} more (`config.json`)" if count > _LABELS_SHOWN else ""
-    if config.problem_type == REGRESSION:
+    if gives_number(config):
         return f"\nIt gives a text, or a pair of texts, a number: {named}.\n"
     what = "each word" if config.architecture == TOKENS else "a text, or a pair of texts,"
     number = "any of" if several else "one of"

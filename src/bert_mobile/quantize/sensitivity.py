@@ -51,6 +51,9 @@ _OUTPUT_BIAS = "cls.predictions.bias"
 _CUTS = (8, 4, 2)  # the first eighth of the rows, up to a quarter, up to a half, the rest
 _FEWEST_ROWS = 4096  # of a word embedding that is cut
 
+_LONGEST_LOSS = 1.234e15
+"""It takes as many characters as any loss in the report: larger ones have an exponent."""
+
 _PROBED = (2, 4)  # bits whose loss is measured; 8 bits follow 4
 
 
@@ -204,13 +207,16 @@ def measure(
 def coarsest(
     weights: Mapping[str, FloatArray], units: list[Unit], storage: Storage, *, measured: bool
 ) -> dict[Unit, Choice]:
-    """Return the layouts that take the fewest bytes, of those that will be considered."""
+    """Return the layouts that take the fewest bytes, of those that will be considered.
+
+    Their losses are not known yet: the one that is told takes as many characters as any.
+    """
     found = {}
     for unit in units:
         shape = unit.of(weights).shape
         layouts = layouts_of(str(unit), shape[1], storage, measured=measured)
         layout = min(layouts, key=lambda layout: layout.nbytes(shape))
-        found[unit] = Choice(layout, layout.nbytes(shape), 0.0)
+        found[unit] = Choice(layout, layout.nbytes(shape), _LONGEST_LOSS)
     return found
 
 

@@ -44,12 +44,13 @@ class Writer:
         self._source, self._folder, self._config = source, folder, config
         self.weights, self._facts = weights, facts
 
-    def draft(self, chosen: Mapping[Unit, Choice], **facts: Any) -> int:
+    def draft(self, chosen: Mapping[Unit, Choice], *, measured: bool, **facts: Any) -> int:
         """Return the bytes of a folder with these choices, or a few more, without any rounding.
 
-        `facts` take the place of those of its making.
+        `measured` is whether the errors of the choices are losses, which are told; `facts` take the
+        place of those of its making.
         """
-        rows = draft_rows(self.weights, chosen)
+        rows = draft_rows(self.weights, chosen, measured=measured)
         return self.put(blank_weights(self.weights, chosen), rows, **facts).bytes
 
     def write(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Encoding, Tokenizer
 
-from bert_mobile.errors import ArtifactError, InputError
+from bert_mobile.errors import InputError
 from bert_mobile.files import read_json
 from bert_mobile.model.config import BertConfig
 from bert_mobile.runtime.batches import Tokens
@@ -19,7 +19,7 @@ from bert_mobile.runtime.windows import (
     window_starts,
     words_of,
 )
-from bert_mobile.tokenizer import id_count, load_tokenizer
+from bert_mobile.tokenizer import load_tokenizer
 
 # What transformers' decoding tidies up where tokenizer_config.json asks for it.
 _TIDY = {" .": ".", " ?": "?", " !": "!", " ,": ",", " ' ": "'"} | {
@@ -44,14 +44,7 @@ class TextEncoder:
         was fine-tuned with, else all its positions). Raises `InputError` where it has no position
         for so many.
         """
-        self.tokenizer: Tokenizer = load_tokenizer(folder)
-        size = id_count(self.tokenizer)
-        if size > config.vocab_size:
-            raise ArtifactError(
-                f"the tokenizer in {folder} has {size} pieces, expected at most the "
-                f"{config.vocab_size} of config.json",
-                hint="use the tokenizer that the model was trained with",
-            )
+        self.tokenizer: Tokenizer = load_tokenizer(folder, config.vocab_size)
         self.limit = _limit(limit, config)
         """Tokens of the longest sequence, `[CLS]` and `[SEP]` included."""
         self._tidy = _wants_tidying(folder)

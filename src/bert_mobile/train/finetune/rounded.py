@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bert_mobile.model.config import REGRESSION
+from bert_mobile.judging.heads import gives_number
 from bert_mobile.model.heads import BertForTask
 from bert_mobile.quantize.pack import FloatArray
 from bert_mobile.train.finetune.prepared import Prepared
@@ -16,7 +16,8 @@ from bert_mobile.train.rounded import Rounding
 
 def rounding_of(settings: FinetuneSettings, prepared: Prepared, out: Path) -> Rounding:
     """Return the way of a run in `out` to its quantized model."""
-    return Rounding(prepared.start.folder, out, settings.max_bytes or 0)
+    text = Path(settings.calibration) if settings.calibration else None
+    return Rounding(prepared.start.folder, out, settings.max_bytes or 0, text)
 
 
 def calibration_text(settings: FinetuneSettings, prepared: Prepared) -> Path | Sequence[str]:
@@ -44,7 +45,7 @@ def rounded_networks(
 
 def _standardised(weights: Mapping[str, FloatArray], prepared: Prepared) -> dict[str, FloatArray]:
     """Return weights whose head, if it is for numbers, gives these standardised, as is learned."""
-    if prepared.config.problem_type != REGRESSION:
+    if not gives_number(prepared.config):
         return dict(weights)
     mean, deviation = (np.float32(each) for each in prepared.scale)
     head = {

@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 
 from bert_mobile import checkpoint
 from bert_mobile.files import read_json, write_json
+from bert_mobile.judging.heads import gives_number
 from bert_mobile.judging.judge import Predictions
 from bert_mobile.judging.sequences import Order
 from bert_mobile.model.heads import BertForTask
@@ -175,7 +176,7 @@ class Finetuning:
     def shipped(self) -> dict[str, NDArray[np.float32]]:
         """Return the best weights, by Hugging Face name; a regression's give plain numbers."""
         weights = dict(self.best.weights or self.network.to_huggingface())
-        if self.settings.kind == "regress":
+        if gives_number(self.prepared.config):
             mean, deviation = self.scale
             weights["classifier.weight"] = weights["classifier.weight"] * np.float32(deviation)
             bias = weights["classifier.bias"] * deviation + mean

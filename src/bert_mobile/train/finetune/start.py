@@ -99,8 +99,9 @@ def task_config(
         "hidden_dropout_prob": settings.usual_dropout,
         "attention_probs_dropout_prob": settings.usual_dropout,
     }
-    if settings.qat:  # it stays the network that it is
-        return replace(start, **common)
+    if settings.qat:  # it stays the network that it is, which may not say that it gives numbers
+        problem = REGRESSION if settings.kind == "regress" else start.problem_type
+        return replace(start, problem_type=problem, **common)
     if settings.kind == "answer":
         return start.with_task(ANSWERS, **common)
     if settings.kind == "tag":
