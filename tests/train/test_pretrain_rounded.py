@@ -235,6 +235,13 @@ def test_another_parent_is_not_gone_on_with(learned, rounded, parent, tmp_path):
         pretrain(rounded(initialize_from=str(other)), out, resume=True)
 
 
+def test_another_text_is_not_gone_on_with(learned, rounded, tmp_path):
+    out = shutil.copytree(learned.folder, tmp_path / "run")
+    write_lines(tmp_path / "other.txt", ["the of and to in is"])
+    with pytest.raises(InputError, match="was begun with another text than --calibration"):
+        pretrain(rounded(calibration=str(tmp_path / "other.txt")), out, resume=True)
+
+
 # --- what is refused ----------------------------------------------------------------------------
 
 

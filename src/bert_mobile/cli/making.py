@@ -229,7 +229,9 @@ def quantize(
     judge = None
     if question := asked_question(evaluate, data, pairs):
         from bert_mobile.evaluate.figures import figures_of
+        from bert_mobile.files import refuse_nested
 
+        refuse_nested(out, [file for file in [Path(question.task)] if file.is_file()])
         judge = partial(figures_of, question=question)
     made = run(folder, out, judge=judge, **options)
     if as_json:

@@ -40,9 +40,11 @@ def begin_rounding(
     """Let the first process choose the layout of the quantized model; the others wait for it.
 
     A run that has been saved keeps the layout it was begun with. Raises as `read_parent` does, and
-    `InputError` where the parent is quantized, lacks a head or does not fit into the bytes.
+    `InputError` where the parent is quantized, lacks a head or does not fit into the bytes, or the
+    layout was chosen by another text.
     """
-    rounding = Rounding(_parent_of(recipe), out, recipe.max_bytes or 0)
+    text = Path(recipe.calibration) if recipe.calibration else None
+    rounding = Rounding(_parent_of(recipe), out, recipe.max_bytes or 0, text)
     _refuse_unfit(rounding.parent, recipe, config)
     refuse_quantized(rounding.parent)
     absent = sorted(expected_shapes(config).keys() - rounding.exact.keys())
@@ -51,11 +53,10 @@ def begin_rounding(
             f"{rounding.parent} lacks {absent[0]}, expected a pre-trained model with both heads",
             hint="pretrain it without --qat first",
         )
-    if world.is_first and not state.saved(out):
+    if world.is_first and not (state.saved(out) and rounding.has_layout):
         longest = max(phase.sequence_length for phase in recipe.phases)
-        given = recipe.calibration
         with held(out / state.CHECKPOINTS):
-            rounding.make_layout(Path(given) if given else calibration_pairs(corpus, longest))
+            rounding.make_layout(text or calibration_pairs(corpus, longest))
     world.total([0.0])
     return rounding
 
