@@ -26,6 +26,7 @@ from bert_mobile.errors import MissingExtraError
 from bert_mobile.export.rounding import rounded_plainly
 from bert_mobile.export.source import Source
 from bert_mobile.export.target import FLOAT32, INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.foreign import hidden
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, BertConfig
 from bert_mobile.quantize.interface import (
     END_LOGITS,
@@ -46,13 +47,16 @@ from bert_mobile.quantize.pack import (
     unpack_zeros,
 )
 
+_UNUSED = ("torch", "torchao", "executorch", "transformers")  # which it imports, if there are any
+
 # On import it warns, once for each class, that it cannot run anything on this system.
 logging.getLogger("coremltools").addFilter(lambda record: record.levelno > logging.WARNING)
 
 try:
-    import coremltools
-    from coremltools.converters.mil import Builder
-    from coremltools.converters.mil.mil import get_new_symbol, types
+    with hidden(*_UNUSED):
+        import coremltools
+        from coremltools.converters.mil import Builder
+        from coremltools.converters.mil.mil import get_new_symbol, types
 except ImportError:
     raise MissingExtraError("coremltools", "coreml") from None
 

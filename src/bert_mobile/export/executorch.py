@@ -39,6 +39,7 @@ from bert_mobile.export.symmetric import (
     symmetric,
 )
 from bert_mobile.export.target import INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.foreign import TALKATIVE, muted
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.names import huggingface_names
 from bert_mobile.quantize.interface import (
@@ -58,9 +59,10 @@ from bert_mobile.quantize.pack import (
 )
 
 try:
-    import executorch.kernels.quantized  # noqa: F401 - registers the look-ups
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
+    with muted(*TALKATIVE):
+        import executorch.kernels.quantized  # noqa: F401 - registers the look-ups
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
 except ImportError:
     raise MissingExtraError("executorch", "executorch") from None
 

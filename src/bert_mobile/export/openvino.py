@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from bert_mobile.errors import MissingExtraError
 from bert_mobile.export.source import Source
 from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.foreign import TELEMETRY, hidden
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, BertConfig
 from bert_mobile.quantize.interface import (
     END_LOGITS,
@@ -51,8 +52,9 @@ from bert_mobile.quantize.pack import (
 )
 
 try:
-    import openvino
-    from openvino import opset15 as ops
+    with hidden(TELEMETRY):
+        import openvino
+        from openvino import opset15 as ops
 except ImportError:
     raise MissingExtraError("openvino", "openvino") from None
 
@@ -270,7 +272,8 @@ def _task_head(graph: _Graph, hidden: Any) -> dict[str, Any]:
 
 def _compressed(model: Any, width: str) -> Any:
     """Round every matrix to 8 bits a row, or to 4 bits a group, embeddings too (NNCF)."""
-    import nncf
+    with hidden(TELEMETRY):
+        import nncf
 
     nncf.set_log_level("ERROR")
     modes = nncf.CompressWeightsMode
