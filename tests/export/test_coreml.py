@@ -12,6 +12,7 @@ import pytest
 from bert_mobile.checkpoint import read_weights
 from bert_mobile.export import export
 from bert_mobile.export.proof import Proving
+from bert_mobile.export.rounding import undivided
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS, BertConfig
 from bert_mobile.quantize.graph import build_graph
@@ -77,6 +78,23 @@ def test_the_operators_compute_what_the_onnx_file_does(architecture, tiny_checkp
             by_token = wanted.shape[:2] == some.mask.shape
             away = np.abs(value - wanted)[:, real] if by_token else np.abs(value - wanted)
             assert away.max() < limit, name
+
+
+def test_rows_that_no_block_divides_have_a_scale_each(tmp_path, tiny_config, tiny_weights):
+    program = target.build_program(
+        tiny_config, tiny_weights, np.float16, by_row=undivided(tiny_weights, ())
+    )
+    found = {
+        op.name: op
+        for op in program.functions["main"].operations
+        if op.op_type == "constexpr_blockwise_shift_scale"
+    }
+    for name in undivided(tiny_weights, ()):
+        op, weight = found.pop(name), tiny_weights[name]
+        assert op.scale.val.shape == (len(weight), 1)
+        away = np.abs(op.data.val * op.scale.val.astype(np.float32) - weight)
+        assert (away <= 0.6 * op.scale.val).all()  # half a step, and what float16 makes of it
+    assert not found
 
 
 @pytest.mark.parametrize("architecture", OUTPUTS)

@@ -8,12 +8,15 @@ from bert_mobile.export import export
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import TOKENS
 from bert_mobile.quantize.interface import WORDS
-from bert_mobile.quantize.pack import Layout, pack_matrix, unpack_matrix
+from bert_mobile.quantize.pack import Layout, PackedRows, pack_matrix, unpack_matrix
 from bert_mobile.tokenizer import SPECIAL_TOKENS, bert_wordpiece, save_tokenizer
 from tests.export.packed import packed_weights
 
 gguf = pytest.importorskip("gguf", reason="needs the extra [gguf]")
 target = pytest.importorskip("bert_mobile.export.gguf")
+
+
+FOUR = pack_matrix(np.ones((2, 64), np.float32), Layout(4, 32, symmetric=True))
 
 
 def written(folder, tokenizer, config, weights, width, packed=None):
@@ -125,3 +128,11 @@ def test_the_head_of_a_task_is_refused(tmp_path, tiny_task):
     with pytest.raises(InputError, match="gguf cannot hold a BertForTokenClassification"):
         export(folder, "gguf", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("layout", [Layout(4, 64), Layout(8, 16)])
+def test_packed_weights_whose_offsets_float16_cannot_hold_are_refused(layout):
+    matrix = np.full((40, 64), -5e5, np.float32)
+    matrix[:, ::2] = -4e6 if layout.bits == 8 else -3e5
+    with pytest.raises(InputError, match="any has a weight of"):
+        target.encoded(PackedRows((pack_matrix(matrix, layout), FOUR)), "any", "mix")

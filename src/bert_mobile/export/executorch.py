@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from bert_mobile.errors import MissingExtraError
 from bert_mobile.export.plain import PlainBert, PlainVocabulary, has_vocabulary
-from bert_mobile.export.rounding import is_rounded, rounded_plainly
+from bert_mobile.export.rounding import is_rounded, rounded_plainly, rounding_notes
 from bert_mobile.export.source import Source
 from bert_mobile.export.symmetric import (
     Nibbles,
@@ -38,7 +38,7 @@ from bert_mobile.export.symmetric import (
     rows_of_bytes,
     symmetric,
 )
-from bert_mobile.export.target import INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.export.target import INT4, INT8, MIX
 from bert_mobile.foreign import TALKATIVE, muted
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.names import huggingface_names
@@ -85,7 +85,7 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     write_program(network, vocabulary, source.config, folder)
     if width == MIX:
         return tuple(losses(source.packed))
-    return (RE_ROUNDED,) if source.packed and width in (INT8, INT4) else ()
+    return rounding_notes(source, width, _BLOCKS)
 
 
 def write_program(
@@ -136,13 +136,14 @@ def _packed(source: Source, width: str) -> Mapping[str, Weight]:
     """Return the matrices that are not stored in float32, at a width."""
     if width == MIX:
         return source.packed
-    rounded = {name: weight for name, weight in source.weights.items() if is_rounded(weight)}
-    if width == INT8:
-        return {name: rows_of_bytes(weight) for name, weight in rounded.items()}
-    if width == INT4:
-        plain = rounded_plainly(rounded, 4, _BLOCKS)
-        return {name: w for name, w in plain.items() if isinstance(w, PackedMatrix)}
-    return {}
+    if width not in (INT8, INT4):
+        return {}
+    large = {name: weight for name, weight in source.weights.items() if is_rounded(weight)}
+    found = rounded_plainly(large, 4, _BLOCKS) if width == INT4 else large
+    return {
+        name: weight if isinstance(weight, PackedMatrix) else rows_of_bytes(weight)
+        for name, weight in found.items()
+    }
 
 
 def _holding(weight: Weight, module: nn.Module) -> nn.Module:
