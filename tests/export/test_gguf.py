@@ -1,5 +1,7 @@
 """GGUF files, read back by ggml's own decoding: what is carried over exactly and what is not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,6 +116,20 @@ def test_the_tokenizer_is_inside(tmp_path, tiny_tokenizer, tiny_config, tiny_wei
         assert piece == (line if special else line[2:] if line.startswith("##") else f"▁{line}")
     assert reader.get_field("tokenizer.ggml.cls_token_id").contents() == lines.index("[CLS]")
     assert reader.get_field("bert.pooling_type").contents() == gguf.PoolingType.MEAN
+
+
+def test_every_row_of_the_embedding_has_a_piece(
+    tmp_path, tiny_tokenizer, tiny_config, tiny_weights
+):
+    more = replace(tiny_config, vocab_size=tiny_config.vocab_size + 2, type_vocab_size=3)
+    words = np.pad(tiny_weights[WORDS], ((0, 2), (0, 0)))
+    reader, _ = written(tmp_path, tiny_tokenizer, more, {**tiny_weights, WORDS: words}, "float32")
+    pieces = reader.get_field("tokenizer.ggml.tokens").contents()
+    kinds = reader.get_field("tokenizer.ggml.token_type").contents()
+    assert len(pieces) == len(kinds) == more.vocab_size
+    assert kinds[-3:] == [gguf.TokenType.NORMAL, gguf.TokenType.UNUSED, gguf.TokenType.UNUSED]
+    assert len(set(pieces)) == len(pieces)
+    assert reader.get_field("tokenizer.ggml.token_type_count").contents() == 3
 
 
 def test_a_cased_tokenizer_is_refused(tmp_path, tiny_config, tiny_weights):

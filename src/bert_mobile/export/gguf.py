@@ -100,7 +100,7 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = GGUFWriter(path, "bert")
     _describe(writer, source.config, width)
-    _add_tokenizer(writer, source.folder)
+    _add_tokenizer(writer, source)
     weights = {**source.weights, **(source.packed if width == MIX else {})}
     for name, theirs in names(source.config).items():
         data, kind = encoded(weights[name], name, width)
@@ -236,15 +236,23 @@ def _describe(writer: GGUFWriter, config: BertConfig, width: str) -> None:
     writer.add_pooling_type(PoolingType.MEAN)
 
 
-def _add_tokenizer(writer: GGUFWriter, folder: Path) -> None:
-    vocabulary = load_tokenizer(folder).get_vocab()
-    pieces = sorted(vocabulary, key=lambda piece: vocabulary[piece])
+def _add_tokenizer(writer: GGUFWriter, source: Source) -> None:
+    """Add the tokenizer, with a piece for every row of the word embedding: llama.cpp counts them.
+
+    Rows that the tokenizer never asks for get pieces like those of llama.cpp's own converter.
+    """
+    vocabulary = load_tokenizer(source.folder).get_vocab()
+    by_id = {number: piece for piece, number in vocabulary.items()}
+    rows = range(source.config.vocab_size)
+    pieces = [by_id.get(number, f"[PAD{number}]") for number in rows]
     special = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
     writer.add_tokenizer_model("bert")
     writer.add_tokenizer_pre("default")
-    writer.add_token_type_count(2)
+    writer.add_token_type_count(source.config.type_vocab_size)
     writer.add_token_list([_renamed(piece, piece in special) for piece in pieces])
     kinds = [TokenType.CONTROL if piece in special else TokenType.NORMAL for piece in pieces]
+    for number in set(rows) - by_id.keys():
+        kinds[number] = TokenType.UNUSED
     kinds[vocabulary["[UNK]"]] = TokenType.UNKNOWN
     writer.add_token_types(kinds)
     writer.add_unk_token_id(vocabulary["[UNK]"])
