@@ -9,7 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+import bert_mobile
 from bert_mobile.checkpoint import read_weights
+from bert_mobile.errors import ArtifactError
 from bert_mobile.export import export
 from bert_mobile.export.proof import Proving
 from bert_mobile.export.rounding import undivided
@@ -116,6 +118,17 @@ def test_it_is_written_without_a_proof_and_says_so(tiny_checkpoint, tmp_path):
     made = export(tiny_checkpoint, "coreml", tmp_path / "out", proving=Proving(tiny_checkpoint))
     assert made.proof is None
     assert target.UNPROVEN in (tmp_path / "out" / "provenance.json").read_text()
+
+
+def test_it_is_not_said_to_answer_here(tiny_checkpoint, tmp_path):
+    made = export(tiny_checkpoint, "coreml", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Nothing in `bert_mobile` answers" in card
+    assert "bert_mobile.load" not in card.partition("unproven")[0]
+    with pytest.raises(ArtifactError, match=f"holds {made.place} only, which applications on mac"):
+        bert_mobile.load(tmp_path / "out")
+    export(tiny_checkpoint, "onnx", tmp_path / "other")
+    assert "bert_mobile.load(" in (tmp_path / "other" / "README.md").read_text()
 
 
 def stored(path):

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bert_mobile.errors import MissingExtraError
+from bert_mobile.errors import InputError, MissingExtraError
 from bert_mobile.export.plain import PlainBert, PlainVocabulary, has_vocabulary
 from bert_mobile.export.rounding import is_rounded, rounded_plainly, rounding_notes
 from bert_mobile.export.source import Source
@@ -72,11 +72,16 @@ Weight = PackedMatrix | PackedRows | RowsOfBytes
 _BLOCKS = (64, 32)  # of int4, the first that divides a row
 _BYTES, _NIBBLE = (-128, 127), (-8, 7)
 _LOOK_UPS = {2: ("embedding_2bit", -2), 4: ("embedding_4bit", -8), 8: ("embedding_byte", -128)}
+_FEWEST_POSITIONS = 3  # torch.export takes the length of a text of 1, its example, for fixed
 _WORDS = 4096  # looked up at a time to score masked tokens: 8 MB at H = 512
 
 
 def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
-    """Write `executorch/model.pte` into `folder`; see `Target.write`."""
+    """Write `executorch/model.pte` into `folder`; see `Target.write`.
+
+    Raises `InputError` where the network has too few positions for texts of any length.
+    """
+    _refuse_short(source.config)
     network = PlainBert(source)
     _pack(network, source, width)
     vocabulary = PlainVocabulary(source) if has_vocabulary(source) else None
@@ -86,6 +91,16 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     if width == MIX:
         return tuple(losses(source.packed))
     return rounding_notes(source, width, _BLOCKS)
+
+
+def _refuse_short(config: BertConfig) -> None:
+    positions = config.max_position_embeddings
+    if positions < _FEWEST_POSITIONS:
+        raise InputError(
+            f"the model has {positions} positions, expected at least {_FEWEST_POSITIONS} for "
+            "executorch",
+            hint="use --to onnx",
+        )
 
 
 def write_program(

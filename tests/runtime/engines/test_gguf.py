@@ -97,6 +97,7 @@ def test_other_tables_than_usual(changes, tiny_config, tiny_tokenizer, tmp_path)
         for name, shape in expected_shapes(config).items()
     }
     facts = {"parents": [], "recipe": "tiny"}
+    (tmp_path / "model").mkdir()
     write_checkpoint(tmp_path / "model", config, weights, tiny_tokenizer, facts)
     export(tmp_path / "model", "gguf", tmp_path / "out")
     ours, theirs = (bert_mobile.load(tmp_path / name, threads=1) for name in ("out", "model"))
