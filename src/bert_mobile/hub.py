@@ -20,6 +20,9 @@ DEFAULT = "default"
 MODEL_FILES = (*(engine.place for engine in ENGINES), WEIGHTS)
 """Where a folder may hold its network, the one that is preferred first."""
 
+_FOR_OTHERS = "coreml/model.mlpackage"
+"""What `export` writes though nothing here opens it."""
+
 _ON_THE_HUB = (FLOAT, WEIGHTS)
 """What is fetched of a repository that has no packed model."""
 
@@ -56,6 +59,11 @@ def find_model(folder: Path) -> Path:
     for name in MODEL_FILES:
         if (folder / name).exists():
             return folder / name
+    if (folder / _FOR_OTHERS).exists():
+        raise ArtifactError(
+            f"{folder} holds {_FOR_OTHERS} only, which applications on macOS and iOS open",
+            hint="name the model that it was exported from, or export it --to onnx",
+        )
     raise ArtifactError(
         f"{folder} holds no model, expected one of {', '.join(MODEL_FILES)}",
         hint="name a folder that bert-mobile or transformers wrote",

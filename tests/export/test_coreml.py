@@ -9,9 +9,12 @@ import sys
 import numpy as np
 import pytest
 
+import bert_mobile
 from bert_mobile.checkpoint import read_weights
+from bert_mobile.errors import ArtifactError
 from bert_mobile.export import export
 from bert_mobile.export.proof import Proving
+from bert_mobile.export.rounding import undivided
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS, BertConfig
 from bert_mobile.quantize.graph import build_graph
@@ -79,6 +82,23 @@ def test_the_operators_compute_what_the_onnx_file_does(architecture, tiny_checkp
             assert away.max() < limit, name
 
 
+def test_rows_that_no_block_divides_have_a_scale_each(tmp_path, tiny_config, tiny_weights):
+    program = target.build_program(
+        tiny_config, tiny_weights, np.float16, by_row=undivided(tiny_weights, ())
+    )
+    found = {
+        op.name: op
+        for op in program.functions["main"].operations
+        if op.op_type == "constexpr_blockwise_shift_scale"
+    }
+    for name in undivided(tiny_weights, ()):
+        op, weight = found.pop(name), tiny_weights[name]
+        assert op.scale.val.shape == (len(weight), 1)
+        away = np.abs(op.data.val * op.scale.val.astype(np.float32) - weight)
+        assert (away <= 0.6 * op.scale.val).all()  # half a step, and what float16 makes of it
+    assert not found
+
+
 @pytest.mark.parametrize("architecture", OUTPUTS)
 def test_inputs_outputs_and_lengths(architecture, tiny_checkpoint, tiny_task, tmp_path):
     folder, config, _ = task(architecture, tiny_checkpoint, tiny_task)
@@ -98,6 +118,17 @@ def test_it_is_written_without_a_proof_and_says_so(tiny_checkpoint, tmp_path):
     made = export(tiny_checkpoint, "coreml", tmp_path / "out", proving=Proving(tiny_checkpoint))
     assert made.proof is None
     assert target.UNPROVEN in (tmp_path / "out" / "provenance.json").read_text()
+
+
+def test_it_is_not_said_to_answer_here(tiny_checkpoint, tmp_path):
+    made = export(tiny_checkpoint, "coreml", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Nothing in `bert_mobile` answers" in card
+    assert "bert_mobile.load" not in card.partition("unproven")[0]
+    with pytest.raises(ArtifactError, match=f"holds {made.place} only, which applications on mac"):
+        bert_mobile.load(tmp_path / "out")
+    export(tiny_checkpoint, "onnx", tmp_path / "other")
+    assert "bert_mobile.load(" in (tmp_path / "other" / "README.md").read_text()
 
 
 def stored(path):

@@ -3,11 +3,13 @@
 Lowering takes some fifteen seconds a program, so each is asked for all that it can show.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bert_mobile.checkpoint import read_weights
-from bert_mobile.errors import ArtifactError
+from bert_mobile.errors import ArtifactError, InputError
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS, BertConfig
 from bert_mobile.quantize.interface import HIDDEN, LOGITS
@@ -67,6 +69,12 @@ def test_plain_widths_round_every_matrix(tmp_path, tiny_config, tiny_weights, wi
     session = written(tmp_path, tiny_config, bare, width)
     assert session.outputs == {HIDDEN}
     assert 0.001 < worst(session, oracle(tiny_config, bare), tiny_config, SHAPES) < limit
+
+
+def test_texts_of_two_tokens_at_most_are_refused(tmp_path, tiny_config, tiny_weights):
+    short = replace(tiny_config, max_position_embeddings=2)
+    with pytest.raises(InputError, match="has 2 positions, expected at least 3 for executorch"):
+        target.write(Source(tmp_path, short, tiny_weights, {}), "float32", tmp_path)
 
 
 LAYOUTS = [Layout(bits, block, symmetric) for bits in (2, 4) for block in (16, 64)

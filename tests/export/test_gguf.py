@@ -1,5 +1,7 @@
 """GGUF files, read back by ggml's own decoding: what is carried over exactly and what is not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,12 +10,15 @@ from bert_mobile.export import export
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import TOKENS
 from bert_mobile.quantize.interface import WORDS
-from bert_mobile.quantize.pack import Layout, pack_matrix, unpack_matrix
+from bert_mobile.quantize.pack import Layout, PackedRows, pack_matrix, unpack_matrix
 from bert_mobile.tokenizer import SPECIAL_TOKENS, bert_wordpiece, save_tokenizer
 from tests.export.packed import packed_weights
 
 gguf = pytest.importorskip("gguf", reason="needs the extra [gguf]")
 target = pytest.importorskip("bert_mobile.export.gguf")
+
+
+FOUR = pack_matrix(np.ones((2, 64), np.float32), Layout(4, 32, symmetric=True))
 
 
 def written(folder, tokenizer, config, weights, width, packed=None):
@@ -113,6 +118,20 @@ def test_the_tokenizer_is_inside(tmp_path, tiny_tokenizer, tiny_config, tiny_wei
     assert reader.get_field("bert.pooling_type").contents() == gguf.PoolingType.MEAN
 
 
+def test_every_row_of_the_embedding_has_a_piece(
+    tmp_path, tiny_tokenizer, tiny_config, tiny_weights
+):
+    more = replace(tiny_config, vocab_size=tiny_config.vocab_size + 2, type_vocab_size=3)
+    words = np.pad(tiny_weights[WORDS], ((0, 2), (0, 0)))
+    reader, _ = written(tmp_path, tiny_tokenizer, more, {**tiny_weights, WORDS: words}, "float32")
+    pieces = reader.get_field("tokenizer.ggml.tokens").contents()
+    kinds = reader.get_field("tokenizer.ggml.token_type").contents()
+    assert len(pieces) == len(kinds) == more.vocab_size
+    assert kinds[-3:] == [gguf.TokenType.NORMAL, gguf.TokenType.UNUSED, gguf.TokenType.UNUSED]
+    assert len(set(pieces)) == len(pieces)
+    assert reader.get_field("tokenizer.ggml.token_type_count").contents() == 3
+
+
 def test_a_cased_tokenizer_is_refused(tmp_path, tiny_config, tiny_weights):
     vocabulary = {piece: i for i, piece in enumerate((*SPECIAL_TOKENS, "a", "A"))}
     save_tokenizer(bert_wordpiece(vocabulary, lowercase=False), tmp_path)
@@ -125,3 +144,11 @@ def test_the_head_of_a_task_is_refused(tmp_path, tiny_task):
     with pytest.raises(InputError, match="gguf cannot hold a BertForTokenClassification"):
         export(folder, "gguf", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("layout", [Layout(4, 64), Layout(8, 16)])
+def test_packed_weights_whose_offsets_float16_cannot_hold_are_refused(layout):
+    matrix = np.full((40, 64), -5e5, np.float32)
+    matrix[:, ::2] = -4e6 if layout.bits == 8 else -3e5
+    with pytest.raises(InputError, match="any has a weight of"):
+        target.encoded(PackedRows((pack_matrix(matrix, layout), FOUR)), "any", "mix")

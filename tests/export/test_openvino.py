@@ -5,11 +5,13 @@ import pytest
 
 from bert_mobile.checkpoint import read_weights
 from bert_mobile.export.source import Source
+from bert_mobile.foreign import TELEMETRY, hidden
 from bert_mobile.model.config import ANSWERS, SEQUENCES, TOKENS, BertConfig
 from bert_mobile.quantize.interface import WORDS
 from tests.export.packed import oracle, packed_weights, worst
 
-openvino = pytest.importorskip("openvino", reason="needs the extra [openvino]")
+with hidden(TELEMETRY):
+    openvino = pytest.importorskip("openvino", reason="needs the extra [openvino]")
 target = pytest.importorskip("bert_mobile.export.openvino")
 OpenVinoSession = pytest.importorskip("bert_mobile.runtime.engines.openvino").OpenVinoSession
 
@@ -95,7 +97,8 @@ def test_the_embedding_is_stored_once(tmp_path, tiny_config, tiny_weights):
 
 @pytest.mark.parametrize(("width", "kind", "limit"), [("int8", "u8", 0.3), ("int4", "u4", 5)])
 def test_nncf_rounds_every_matrix(tmp_path, tiny_config, tiny_weights, width, kind, limit, capfd):
-    pytest.importorskip("nncf", reason="needs the extra [openvino]")
+    with hidden(TELEMETRY):
+        pytest.importorskip("nncf", reason="needs the extra [openvino]")
     session = written(tmp_path, tiny_config, tiny_weights, width)
     assert 0.001 < worst(session, oracle(tiny_config, tiny_weights), tiny_config, SHAPES) < limit
     found = {

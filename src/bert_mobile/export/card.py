@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from bert_mobile.checkpoint import CARD
 from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, TOKENS
+from bert_mobile.runtime.engines import ENGINES
 
 _HEAD = "---\nlanguage: en\npipeline_tag: {pipeline}\ntags:\n- bert\n---\n"
 _PIPELINES = {
@@ -17,9 +18,12 @@ _TEXT = """\
 # {name} for {target}
 
 `{place}` holds the weights of `{name}` as {width}; tokenizer and configuration lie beside it, and
-`provenance.json` says where all of it comes from. `bert_mobile.load("path/to/this/folder")` answers
-from it.
+`provenance.json` says where all of it comes from. {answers}
 {notes}"""
+_ANSWERS = '`bert_mobile.load("path/to/this/folder")` answers\nfrom it.'
+_NO_ANSWERS = (
+    "Nothing in `bert_mobile` answers\nfrom it: applications do, with the runtime of their system."
+)
 
 
 def card(source: Source, target: str, width: str, place: str, notes: Sequence[str]) -> str:
@@ -32,5 +36,8 @@ def card(source: Source, target: str, width: str, place: str, notes: Sequence[st
         head = f"---\n{inner}\n---\n"
     said = "".join(f"\n- {note}" for note in notes)
     name = source.folder.resolve().name
-    ours = _TEXT.format(name=name, target=target, width=width, place=place, notes=said)
+    answers = _ANSWERS if any(place == engine.place for engine in ENGINES) else _NO_ANSWERS
+    ours = _TEXT.format(
+        name=name, target=target, width=width, place=place, answers=answers, notes=said
+    )
     return f"{head}{ours}\n\n{text.lstrip()}" if text.strip() else f"{head}{ours}\n"

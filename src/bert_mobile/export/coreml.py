@@ -13,7 +13,7 @@ Dimensions: T tokens, H hidden, N heads, D head width, V vocabulary, L labels; t
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -23,9 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_mobile.errors import MissingExtraError
-from bert_mobile.export.rounding import rounded_plainly
+from bert_mobile.export.rounding import (
+    refuse_large,
+    rounded_plainly,
+    rounding_notes,
+    undivided,
+)
 from bert_mobile.export.source import Source
-from bert_mobile.export.target import FLOAT32, INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.export.symmetric import rows_of_bytes
+from bert_mobile.export.target import FLOAT32, INT4, INT8, MIX
+from bert_mobile.foreign import hidden
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, BertConfig
 from bert_mobile.quantize.interface import (
     END_LOGITS,
@@ -46,13 +53,16 @@ from bert_mobile.quantize.pack import (
     unpack_zeros,
 )
 
+_UNUSED = ("torch", "torchao", "executorch", "transformers")  # which it imports, if there are any
+
 # On import it warns, once for each class, that it cannot run anything on this system.
 logging.getLogger("coremltools").addFilter(lambda record: record.levelno > logging.WARNING)
 
 try:
-    import coremltools
-    from coremltools.converters.mil import Builder
-    from coremltools.converters.mil.mil import get_new_symbol, types
+    with hidden(*_UNUSED):
+        import coremltools
+        from coremltools.converters.mil import Builder
+        from coremltools.converters.mil.mil import get_new_symbol, types
 except ImportError:
     raise MissingExtraError("coremltools", "coreml") from None
 
@@ -70,10 +80,13 @@ Weights = Mapping[str, FloatArray | PackedMatrix | PackedRows]
 def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     """Write `coreml/model.mlpackage`, a folder, into `folder`; see `Target.write`."""
     weights: Weights = {**source.weights, **(source.packed if width == MIX else {})}
-    if width in _LAYOUTS:
-        weights = rounded_plainly(source.weights, *_LAYOUTS[width])
+    bits, blocks = _LAYOUTS.get(width, (0, ()))
+    by_row: list[str] = []
+    if bits:
+        weights = rounded_plainly(source.weights, bits, blocks)
+        by_row = undivided(source.weights, blocks)
     kind = np.float32 if width == FLOAT32 else np.float16
-    program = build_program(source.config, weights, kind)
+    program = build_program(source.config, weights, kind, by_row=by_row)
     with redirect_stderr(StringIO()):  # where it draws bars, terminal or not
         model = coremltools.convert(
             program,
@@ -86,17 +99,25 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     path = folder / PLACE
     path.parent.mkdir(parents=True, exist_ok=True)
     model.save(str(path))
-    again = (RE_ROUNDED,) if source.packed and width in _LAYOUTS else ()
-    return (UNPROVEN, *again)
+    return (UNPROVEN, *rounding_notes(source, width, blocks))
 
 
-def build_program(config: BertConfig, weights: Weights, kind: type[np.floating]) -> Any:
-    """Return the MIL program of a BERT of this shape, computed in `kind`."""
+def build_program(
+    config: BertConfig,
+    weights: Weights,
+    kind: type[np.floating],
+    *,
+    by_row: Collection[str] = (),
+) -> Any:
+    """Return the MIL program of a BERT of this shape, computed in `kind`.
+
+    Float matrices that `by_row` names are stored in 8 bits with a scale for each row.
+    """
     tokens = get_new_symbol()
     specs = [Builder.TensorSpec(shape=(1, tokens), dtype=types.int32) for _ in INPUTS]
 
     def bert(input_ids: Any, attention_mask: Any, token_type_ids: Any) -> Any:
-        graph = _Graph(config, weights, kind)
+        graph = _Graph(config, weights, kind, by_row)
         return graph.outputs(input_ids, attention_mask, token_type_ids)
 
     return Builder.program(input_specs=specs, opset_version=coremltools.target.iOS18)(bert)
@@ -113,8 +134,15 @@ def _inputs(config: BertConfig) -> list[Any]:
 class _Graph:
     """Operators and the weights they read. Methods return what they compute."""
 
-    def __init__(self, config: BertConfig, weights: Weights, kind: type[np.floating]) -> None:
+    def __init__(
+        self,
+        config: BertConfig,
+        weights: Weights,
+        kind: type[np.floating],
+        by_row: Collection[str] = (),
+    ) -> None:
         self._config, self._weights, self._kind = config, weights, kind
+        self._by_row = by_row
         self._decoded: dict[str, Any] = {}
 
     def outputs(self, ids: Any, mask: Any, segments: Any) -> list[Any]:
@@ -174,17 +202,29 @@ class _Graph:
 
     def _float(self, name: str) -> NDArray[Any]:
         """Return a weight that is never packed: a bias, a LayerNorm, a tiny matrix."""
-        return float_weight(self._weights, name).astype(self._kind)
+        return self._typed(name, float_weight(self._weights, name))
+
+    def _typed(self, name: str, weight: FloatArray) -> NDArray[Any]:
+        """Return numbers in the precision that is computed in."""
+        if self._kind == np.float16:
+            refuse_large(name, weight)
+        return weight.astype(self._kind)
 
     def _once(self, name: str, weight: FloatArray | PackedMatrix) -> Any:
         """Return a matrix, stored once for all its uses."""
         if name not in self._decoded:
-            self._decoded[name] = (
-                self._decompression(name, weight)
-                if isinstance(weight, PackedMatrix)
-                else Builder.const(val=weight.astype(self._kind), name=name)
-            )
+            self._decoded[name] = self._stored(name, weight)
         return self._decoded[name]
+
+    def _stored(self, name: str, weight: FloatArray | PackedMatrix) -> Any:
+        if isinstance(weight, PackedMatrix):
+            return self._decompression(name, weight)
+        if name not in self._by_row:
+            return Builder.const(val=self._typed(name, weight), name=name)
+        refuse_large(name, weight, steps=127)
+        form = rows_of_bytes(weight)
+        scales = form.scales[:, None].astype(self._kind)  # R 1
+        return Builder.constexpr_blockwise_shift_scale(data=form.codes, scale=scales, name=name)
 
     def _decompression(self, name: str, matrix: PackedMatrix) -> Any:
         """Return what decodes a packed matrix to (R, C)."""

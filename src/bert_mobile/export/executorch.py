@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bert_mobile.errors import MissingExtraError
+from bert_mobile.errors import InputError, MissingExtraError
 from bert_mobile.export.plain import PlainBert, PlainVocabulary, has_vocabulary
-from bert_mobile.export.rounding import is_rounded, rounded_plainly
+from bert_mobile.export.rounding import is_rounded, rounded_plainly, rounding_notes
 from bert_mobile.export.source import Source
 from bert_mobile.export.symmetric import (
     Nibbles,
@@ -38,7 +38,8 @@ from bert_mobile.export.symmetric import (
     rows_of_bytes,
     symmetric,
 )
-from bert_mobile.export.target import INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.export.target import INT4, INT8, MIX
+from bert_mobile.foreign import TALKATIVE, muted
 from bert_mobile.model.config import BertConfig
 from bert_mobile.model.names import huggingface_names
 from bert_mobile.quantize.interface import (
@@ -58,9 +59,10 @@ from bert_mobile.quantize.pack import (
 )
 
 try:
-    import executorch.kernels.quantized  # noqa: F401 - registers the look-ups
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
+    with muted(*TALKATIVE):
+        import executorch.kernels.quantized  # noqa: F401 - registers the look-ups
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
 except ImportError:
     raise MissingExtraError("executorch", "executorch") from None
 
@@ -70,11 +72,16 @@ Weight = PackedMatrix | PackedRows | RowsOfBytes
 _BLOCKS = (64, 32)  # of int4, the first that divides a row
 _BYTES, _NIBBLE = (-128, 127), (-8, 7)
 _LOOK_UPS = {2: ("embedding_2bit", -2), 4: ("embedding_4bit", -8), 8: ("embedding_byte", -128)}
+_FEWEST_POSITIONS = 3  # torch.export takes the length of a text of 1, its example, for fixed
 _WORDS = 4096  # looked up at a time to score masked tokens: 8 MB at H = 512
 
 
 def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
-    """Write `executorch/model.pte` into `folder`; see `Target.write`."""
+    """Write `executorch/model.pte` into `folder`; see `Target.write`.
+
+    Raises `InputError` where the network has too few positions for texts of any length.
+    """
+    _refuse_short(source.config)
     network = PlainBert(source)
     _pack(network, source, width)
     vocabulary = PlainVocabulary(source) if has_vocabulary(source) else None
@@ -83,7 +90,17 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     write_program(network, vocabulary, source.config, folder)
     if width == MIX:
         return tuple(losses(source.packed))
-    return (RE_ROUNDED,) if source.packed and width in (INT8, INT4) else ()
+    return rounding_notes(source, width, _BLOCKS)
+
+
+def _refuse_short(config: BertConfig) -> None:
+    positions = config.max_position_embeddings
+    if positions < _FEWEST_POSITIONS:
+        raise InputError(
+            f"the model has {positions} positions, expected at least {_FEWEST_POSITIONS} for "
+            "executorch",
+            hint="use --to onnx",
+        )
 
 
 def write_program(
@@ -134,13 +151,14 @@ def _packed(source: Source, width: str) -> Mapping[str, Weight]:
     """Return the matrices that are not stored in float32, at a width."""
     if width == MIX:
         return source.packed
-    rounded = {name: weight for name, weight in source.weights.items() if is_rounded(weight)}
-    if width == INT8:
-        return {name: rows_of_bytes(weight) for name, weight in rounded.items()}
-    if width == INT4:
-        plain = rounded_plainly(rounded, 4, _BLOCKS)
-        return {name: w for name, w in plain.items() if isinstance(w, PackedMatrix)}
-    return {}
+    if width not in (INT8, INT4):
+        return {}
+    large = {name: weight for name, weight in source.weights.items() if is_rounded(weight)}
+    found = rounded_plainly(large, 4, _BLOCKS) if width == INT4 else large
+    return {
+        name: weight if isinstance(weight, PackedMatrix) else rows_of_bytes(weight)
+        for name, weight in found.items()
+    }
 
 
 def _holding(weight: Weight, module: nn.Module) -> nn.Module:

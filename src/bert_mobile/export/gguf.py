@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_mobile.errors import InputError, MissingExtraError
+from bert_mobile.export.rounding import refuse_large, rounding_notes
 from bert_mobile.export.source import Source
-from bert_mobile.export.target import FLOAT16, FLOAT32, INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.export.target import FLOAT16, FLOAT32, INT4, INT8, MIX
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.interface import WORDS
 from bert_mobile.quantize.pack import (
@@ -60,6 +61,10 @@ _FILE_TYPES = {
     INT4: LlamaFileType.MOSTLY_Q4_0,
     MIX: LlamaFileType.MOSTLY_Q4_1,
 }
+_STEPS = {  # either side of zero, of what is kept in float16: weights, or the scale of a block
+    Kind.F16: 1, Kind.Q8_0: 127, Kind.Q5_0: 16, Kind.Q4_0: 8,
+    Kind.Q4_1: 0.9,  # its lowest weight, which may lie a little beyond what is there
+}  # fmt: skip
 _RANGES = {Kind.Q4_0: (-8, 7), Kind.Q5_0: (-16, 15), Kind.Q8_0: (-128, 127)}
 _TYPES = "bert.embeddings.token_type_embeddings.weight"  # which llama.cpp reads as float32
 
@@ -88,14 +93,14 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     """Write `gguf/model.gguf` into `folder`; see `Target.write`.
 
     Raises `InputError` where llama.cpp could not read it: a tokenizer that keeps case or accents,
-    rows that are no multiple of 32.
+    rows that are no multiple of 32, weights beyond float16.
     """
     _refuse_unreadable(source)
     path = folder / PLACE
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = GGUFWriter(path, "bert")
     _describe(writer, source.config, width)
-    _add_tokenizer(writer, source.folder)
+    _add_tokenizer(writer, source)
     weights = {**source.weights, **(source.packed if width == MIX else {})}
     for name, theirs in names(source.config).items():
         data, kind = encoded(weights[name], name, width)
@@ -107,12 +112,10 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     return (_ONLY, *_losses(source, width))
 
 
-def _losses(source: Source, width: str) -> list[str]:
-    """Say which decisions of `quantize` were not carried over as they were."""
-    if width in (INT8, INT4):
-        return [RE_ROUNDED] if source.packed else []
+def _losses(source: Source, width: str) -> Sequence[str]:
+    """Say what is not stored as `quantize` decided."""
     if width != MIX:
-        return []
+        return rounding_notes(source, width, (_BLOCK,))
     found = []
     for name in names(source.config):
         matrix = source.packed.get(name)
@@ -136,12 +139,19 @@ def names(config: BertConfig) -> dict[str, str]:
 
 
 def encoded(weight: FloatArray | PackedMatrix | PackedRows, name: str, width: str) -> Encoded:
-    """Return a weight as ggml stores it, and the type of that."""
+    """Return a weight as ggml stores it, and the type of that.
+
+    Raises `InputError` where float16 cannot hold what that type keeps in it.
+    """
     if isinstance(weight, PackedMatrix | PackedRows):
         parts = parts_of(weight)
         kind = kind_of(parts)
+        for part in parts:
+            refuse_large(name, unpack_matrix(part), steps=_STEPS[kind])
         return np.concatenate([_carried(part, kind) for part in parts]), kind
     kind = Kind.F32 if weight.ndim == 1 or name == _TYPES or width == MIX else _KINDS[width]
+    if kind != Kind.F32:
+        refuse_large(name, weight, steps=_STEPS[kind])
     return quants.quantize(np.ascontiguousarray(weight), kind), kind
 
 
@@ -226,15 +236,23 @@ def _describe(writer: GGUFWriter, config: BertConfig, width: str) -> None:
     writer.add_pooling_type(PoolingType.MEAN)
 
 
-def _add_tokenizer(writer: GGUFWriter, folder: Path) -> None:
-    vocabulary = load_tokenizer(folder).get_vocab()
-    pieces = sorted(vocabulary, key=lambda piece: vocabulary[piece])
+def _add_tokenizer(writer: GGUFWriter, source: Source) -> None:
+    """Add the tokenizer, with a piece for every row of the word embedding: llama.cpp counts them.
+
+    Rows that the tokenizer never asks for get pieces like those of llama.cpp's own converter.
+    """
+    vocabulary = load_tokenizer(source.folder).get_vocab()
+    by_id = {number: piece for piece, number in vocabulary.items()}
+    rows = range(source.config.vocab_size)
+    pieces = [by_id.get(number, f"[PAD{number}]") for number in rows]
     special = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
     writer.add_tokenizer_model("bert")
     writer.add_tokenizer_pre("default")
-    writer.add_token_type_count(2)
+    writer.add_token_type_count(source.config.type_vocab_size)
     writer.add_token_list([_renamed(piece, piece in special) for piece in pieces])
     kinds = [TokenType.CONTROL if piece in special else TokenType.NORMAL for piece in pieces]
+    for number in set(rows) - by_id.keys():
+        kinds[number] = TokenType.UNUSED
     kinds[vocabulary["[UNK]"]] = TokenType.UNKNOWN
     writer.add_token_types(kinds)
     writer.add_unk_token_id(vocabulary["[UNK]"])

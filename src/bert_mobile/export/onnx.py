@@ -3,7 +3,7 @@
     float32  onnx/model.onnx            the graph of `quantize.graph` with float weights
     float16  onnx/model_fp16.onnx       weights stored in float16 and cast as the file is loaded
     int8     onnx/model_int8.onnx       `Int8Graph`: activations rounded to 8 bits as they come
-    int4     onnx/model_q4.onnx         blocks of 32, rounded to nearest
+    int4     onnx/model_q4.onnx         blocks of 32 or 16, rounded to nearest
     mix      onnx/model_quantized.onnx  what `quantize` decided, byte for byte
 
 Operator set 20, and ONNX Runtime's own operators (`com.microsoft`, version 1). Inputs and outputs
@@ -17,10 +17,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bert_mobile.errors import InputError, MissingExtraError
-from bert_mobile.export.rounding import is_rounded, rounded_plainly
+from bert_mobile.errors import MissingExtraError
+from bert_mobile.export.rounding import (
+    is_rounded,
+    refuse_large,
+    rounded_plainly,
+    rounding_notes,
+)
 from bert_mobile.export.source import Source
-from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.graph import Graph, Weights, build_graph
 from bert_mobile.quantize.interface import WORDS
@@ -33,30 +38,34 @@ except ImportError:
 
 _LARGEST_INT8 = np.float32(127)
 _FOUR_BITS = (32, 16)  # blocks, the first that divides a row
-_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
 
 def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     """Write `onnx/model*.onnx` into `folder`; see `Target.write`."""
     from bert_mobile.export.table import TARGETS
 
-    return write_graph(source, width, folder / TARGETS["onnx"].places[width], Graph)
+    return write_graph(source, width, folder / TARGETS["onnx"].places[width], Graph, Int8Graph)
 
 
-def write_graph(source: Source, width: str, path: Path, operators: type[Graph]) -> tuple[str, ...]:
-    """Write the graph of a width to `path`, packed weights read by these `operators`."""
-    if width == INT8:
-        model = build_graph(source.config, source.weights, operators=Int8Graph)
-    elif width == FLOAT16:
-        model = _stored_in_half(build_graph(source.config, source.weights))
-    else:
-        weights: Weights = source.weights
-        weights = {**weights, **source.packed} if width == MIX else weights
-        weights = rounded_plainly(source.weights, 4, _FOUR_BITS) if width == INT4 else weights
-        model = build_graph(source.config, weights, operators=operators)
+def write_graph(
+    source: Source, width: str, path: Path, plain: type[Graph], rounding: "type[Int8Graph]"
+) -> tuple[str, ...]:
+    """Write the graph of a width to `path`, its weights read by one or the other's operators.
+
+    `rounding` are those of int8 and int4: they round what is not packed.
+    """
+    weights: Weights = source.weights
+    if width == MIX:
+        weights = {**weights, **source.packed}
+    elif width == INT4:
+        weights = rounded_plainly(source.weights, 4, _FOUR_BITS)
+    operators = rounding if width in (INT8, INT4) else plain
+    model = build_graph(source.config, weights, operators=operators)
+    if width == FLOAT16:
+        model = _stored_in_half(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())
-    return (RE_ROUNDED,) if source.packed and width in (INT8, INT4) else ()
+    return rounding_notes(source, width, _FOUR_BITS)
 
 
 class Int8Graph(Graph):
@@ -67,7 +76,7 @@ class Int8Graph(Graph):
     back. Signed weights are 2.7 times faster there than unsigned ones. The word embedding is stored
     once, (V, H): looked up row by row, and transposed, as the file is loaded, for the vocabulary
     product. Processors without VNNI or the like add pairs of products in 16 bits, where the largest
-    ones saturate.
+    ones saturate. Packed weights, and tiny matrices, are read as in any other graph.
     """
 
     def __init__(self, config: BertConfig, weights: Weights) -> None:
@@ -131,7 +140,7 @@ def _stored_in_half(model: ModelProto) -> ModelProto:
         if tensor.data_type != TensorProto.FLOAT:
             continue
         weight = numpy_helper.to_array(tensor)
-        _refuse_large(tensor.name, weight)
+        refuse_large(tensor.name, weight)
         name = f"{tensor.name}:float16"
         cast = helper.make_node("Cast", [name], [tensor.name], to=TensorProto.FLOAT)
         casts.append(cast)
@@ -140,12 +149,3 @@ def _stored_in_half(model: ModelProto) -> ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return model
-
-
-def _refuse_large(name: str, weight: FloatArray) -> None:
-    largest = float(np.abs(weight).max(initial=0))
-    if not largest <= _LARGEST_FLOAT16:
-        raise InputError(
-            f"{name} has a weight of {largest:g}, expected at most {_LARGEST_FLOAT16:g} in float16",
-            hint="export with --width float32",
-        )

@@ -8,7 +8,8 @@ packed weight becomes OpenVINO's decompression pattern,
 in float32 with scales stored in float16, which gives the very numbers that ONNX Runtime decodes;
 the CPU plug-in keeps the codes in memory and multiplies by them (MatMul and Gather alike). Codes of
 a symmetric layout are stored as signed numbers, which need no zero points. The word embedding is
-one constant for both of its uses. int8 and int4 are NNCF's own weight compression.
+one constant for both of its uses. int8 and int4 are NNCF's own weight compression, int4 in groups
+of 64 or, where these do not divide a row, 32 or 16.
 
     inputs    input_ids, attention_mask, token_type_ids          int64 (B, T)
     outputs   as in `quantize.graph`, `logits` of masked tokens at all positions (B, T, V)
@@ -27,8 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_mobile.errors import MissingExtraError
+from bert_mobile.export.rounding import refuse_large, rounding_notes
 from bert_mobile.export.source import Source
-from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX
+from bert_mobile.foreign import TELEMETRY, hidden
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, BertConfig
 from bert_mobile.quantize.interface import (
     END_LOGITS,
@@ -51,14 +54,16 @@ from bert_mobile.quantize.pack import (
 )
 
 try:
-    import openvino
-    from openvino import opset15 as ops
+    with hidden(TELEMETRY):
+        import openvino
+        from openvino import opset15 as ops
 except ImportError:
     raise MissingExtraError("openvino", "openvino") from None
 
 PLACE = "openvino/model.xml"
 
-_GROUP = 64  # neighbouring weights that share a scale in int4
+_GROUPS = (64, 32, 16)  # neighbouring weights that share a scale in int4
+_STEPS = {FLOAT16: 1, INT8: 127, INT4: 7}  # either side of zero, of what is kept in float16
 _MASKED = np.float32(-10_000)  # added to the scores of padding; within float16, and e^-10000 is 0
 _UNSIGNED = {2: openvino.Type.u2, 4: openvino.Type.u4, 8: openvino.Type.u8}
 _SIGNED = {4: openvino.Type.i4, 8: openvino.Type.i8}
@@ -69,6 +74,7 @@ Weights = Mapping[str, FloatArray | PackedMatrix | PackedRows]
 
 def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     """Write `openvino/model.xml` and `model.bin` into `folder`; see `Target.write`."""
+    _refuse_large(source, width)
     packed = source.packed if width == MIX else {}
     model = build_model(source.config, {**source.weights, **packed})
     if width in (INT8, INT4):
@@ -77,7 +83,14 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     path.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, path, compress_to_fp16=width == FLOAT16)
     path.write_bytes(re.sub(rb">\s+<", b"><", path.read_bytes()))  # a quarter of it is indentation
-    return (RE_ROUNDED,) if source.packed and width in (INT8, INT4) else ()
+    return rounding_notes(source, width, _GROUPS)
+
+
+def _refuse_large(source: Source, width: str) -> None:
+    """Raise `InputError` where OpenVINO would clip a weight, or NNCF store infinity."""
+    for name, weight in source.weights.items():
+        if width == FLOAT16 or (width in _STEPS and weight.ndim == 2):
+            refuse_large(name, weight, steps=_STEPS[width])
 
 
 def build_model(config: BertConfig, weights: Weights) -> Any:
@@ -269,13 +282,22 @@ def _task_head(graph: _Graph, hidden: Any) -> dict[str, Any]:
 
 
 def _compressed(model: Any, width: str) -> Any:
-    """Round every matrix to 8 bits a row, or to 4 bits a group, embeddings too (NNCF)."""
-    import nncf
+    """Round every matrix to 8 bits a row, or to 4 bits a group, embeddings too (NNCF).
+
+    Rows that no group divides get 8 bits.
+    """
+    with hidden(TELEMETRY):
+        import nncf
 
     nncf.set_log_level("ERROR")
     modes = nncf.CompressWeightsMode
     how: dict[str, Any] = {"mode": modes.INT8_ASYM}
     if width == INT4:
-        how = {"mode": modes.INT4_ASYM, "ratio": 1.0, "group_size": _GROUP, "all_layers": True}
+        smaller = nncf.AdvancedCompressionParameters(
+            group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST,
+            min_adjusted_group_size=_GROUPS[-1],
+        )
+        how = {"mode": modes.INT4_ASYM, "ratio": 1.0, "all_layers": True}
+        how |= {"group_size": _GROUPS[0], "advanced_parameters": smaller}
     with redirect_stdout(StringIO()):  # where it draws a bar; stdout is for data
         return nncf.compress_weights(model, **how)

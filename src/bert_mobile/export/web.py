@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from bert_mobile.errors import MissingExtraError
-from bert_mobile.export.onnx import write_graph
+from bert_mobile.export.onnx import Int8Graph, write_graph
 from bert_mobile.export.source import Source
 from bert_mobile.quantize.graph import Graph
 from bert_mobile.quantize.pack import PackedMatrix
@@ -28,7 +28,8 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     """Write `onnx/model*.onnx` into `folder`; see `Target.write`."""
     from bert_mobile.export.table import TARGETS
 
-    return write_graph(source, width, folder / TARGETS["web"].places[width], PortableGraph)
+    path = folder / TARGETS["web"].places[width]
+    return write_graph(source, width, path, PortableGraph, PortableInt8Graph)
 
 
 class PortableGraph(Graph):
@@ -71,3 +72,7 @@ class PortableGraph(Graph):
             return codes
         ends = self.numbers(0), self.numbers(columns), self.numbers(-1)
         return self.add("Slice", codes, *ends)  # the last byte is not full
+
+
+class PortableInt8Graph(Int8Graph, PortableGraph):
+    """The same, with what is not packed rounded to 8 bits."""

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import bert_mobile
+from bert_mobile.checkpoint import expected_shapes, write_checkpoint
 from bert_mobile.errors import ArtifactError
 from bert_mobile.export import export
 from bert_mobile.runtime.batches import Batch
@@ -79,3 +81,25 @@ def test_one_that_is_never_asked_lets_the_process_end(folder):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.stdout == "loaded\n"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"vocab_size": 300}, {"type_vocab_size": 1}, {"type_vocab_size": 4},
+     {"max_position_embeddings": 1024}],
+)  # fmt: skip
+def test_other_tables_than_usual(changes, tiny_config, tiny_tokenizer, tmp_path):
+    """A word embedding with rows to spare, other numbers of segments, longer texts."""
+    config = replace(tiny_config, num_hidden_layers=1, **changes)
+    rng = np.random.default_rng(7)
+    weights = {
+        name: rng.normal(0, 0.2, shape).astype(np.float32)
+        for name, shape in expected_shapes(config).items()
+    }
+    facts = {"parents": [], "recipe": "tiny"}
+    (tmp_path / "model").mkdir()
+    write_checkpoint(tmp_path / "model", config, weights, tiny_tokenizer, facts)
+    export(tmp_path / "model", "gguf", tmp_path / "out")
+    ours, theirs = (bert_mobile.load(tmp_path / name, threads=1) for name in ("out", "model"))
+    texts = ["the old man and the state", "we " * (config.max_position_embeddings - 2)]
+    np.testing.assert_allclose(ours.embed(texts), theirs.embed(texts), atol=0.01)

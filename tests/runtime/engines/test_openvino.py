@@ -5,9 +5,11 @@ import pytest
 
 from bert_mobile.errors import ArtifactError
 from bert_mobile.export.source import Source
+from bert_mobile.foreign import TELEMETRY, hidden
 from tests.export.packed import batch, packed_weights
 
-openvino = pytest.importorskip("openvino", reason="needs the extra [openvino]")
+with hidden(TELEMETRY):
+    openvino = pytest.importorskip("openvino", reason="needs the extra [openvino]")
 target = pytest.importorskip("bert_mobile.export.openvino")
 OpenVinoSession = pytest.importorskip("bert_mobile.runtime.engines.openvino").OpenVinoSession
 

@@ -20,10 +20,15 @@ from bert_mobile.export.litert.weights import (
     row_count,
     stored,
 )
-from bert_mobile.export.rounding import is_rounded, rounded_plainly
+from bert_mobile.export.rounding import (
+    is_rounded,
+    refuse_large,
+    rounded_plainly,
+    rounding_notes,
+)
 from bert_mobile.export.source import Source
 from bert_mobile.export.symmetric import losses, rows_of_bytes
-from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX, RE_ROUNDED
+from bert_mobile.export.target import FLOAT16, INT4, INT8, MIX
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES, BertConfig
 from bert_mobile.quantize.interface import (
     BUCKET,
@@ -36,7 +41,7 @@ from bert_mobile.quantize.interface import (
     VOCABULARY,
     WORDS,
 )
-from bert_mobile.quantize.pack import PackedMatrix, float_weight, half_scales, named_parts
+from bert_mobile.quantize.pack import PackedMatrix, float_weight, named_parts
 
 PLACE = "litert/model.tflite"
 
@@ -52,7 +57,7 @@ def write(source: Source, width: str, folder: Path) -> tuple[str, ...]:
     path = folder / PLACE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(build(source, width))
-    return tuple(_losses(source, width))
+    return _losses(source, width)
 
 
 def build(source: Source, width: str) -> bytes:
@@ -74,13 +79,11 @@ def buckets(config: BertConfig) -> list[int]:
     return [*found, longest]
 
 
-def _losses(source: Source, width: str) -> list[str]:
-    """Say which decisions of `quantize` were not carried over as they were."""
-    if width in (INT8, INT4):
-        return [RE_ROUNDED] if source.packed else []
-    if width != MIX:
-        return []
-    return losses(source.packed)
+def _losses(source: Source, width: str) -> tuple[str, ...]:
+    """Say what is not stored as `quantize` decided, or not at the width."""
+    if width == MIX:
+        return tuple(losses(source.packed))
+    return rounding_notes(source, width, _FOUR_BITS)
 
 
 class _Network:
@@ -103,15 +106,16 @@ class _Network:
         """Return a matrix by its parts, from the first rows to the last, each with its name."""
         if name not in self._stored:
             found = named_parts(self._weights, name)
-            self._stored[name] = [(called, self._stored_as(part)) for called, part in found]
+            self._stored[name] = [(called, self._stored_as(called, part)) for called, part in found]
         return self._stored[name]
 
-    def _stored_as(self, weight: Any) -> Stored:
+    def _stored_as(self, name: str, weight: Any) -> Stored:
         if isinstance(weight, PackedMatrix) or not is_rounded(weight):
             return stored(weight)
         if self._width == FLOAT16:
-            return Halves(half_scales(weight))
-        return rows_of_bytes(weight) if self._width == INT8 else stored(weight)
+            refuse_large(name, weight)
+            return Halves(weight.astype(np.float16))
+        return rows_of_bytes(weight) if self._width in (INT8, INT4) else stored(weight)
 
     def vector(self, graph: Subgraph, name: str) -> Tensor:
         """Return a bias, or a weight of LayerNorm."""

@@ -16,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bert_mobile.errors import ArtifactError, MissingExtraError
+from bert_mobile.foreign import TALKATIVE, muted
 from bert_mobile.quantize.interface import FORWARD, INPUTS, OUTPUT_NAMES, VOCABULARY
 from bert_mobile.runtime.engines.files import AGAIN, check_beginning, in_one_line
 from bert_mobile.runtime.engines.single import SingleTexts
 from bert_mobile.runtime.sessions import FloatArray
 
 try:
-    import executorch.kernels.quantized  # noqa: F401 - registers the look-ups
-    import torch
-    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
-    from executorch.runtime import Runtime
+    with muted(*TALKATIVE):
+        import executorch.kernels.quantized  # noqa: F401 - registers the look-ups
+        import torch
+        from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+        from executorch.runtime import Runtime
 except ImportError:
     raise MissingExtraError("executorch", "executorch") from None
 

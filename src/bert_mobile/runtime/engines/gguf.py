@@ -30,7 +30,9 @@ except ImportError:
     raise MissingExtraError("xllamacpp", "gguf") from None
 
 _MAGIC = b"GGUF"
-_LONGEST = 512  # tokens that are computed at once: those of any BERT that we know
+_LENGTH = b"bert.context_length"  # in the file, before the type of the number and the number
+_HEAD = 1 << 16  # bytes in which it is looked for: it comes before the words
+_LONGEST = 512  # tokens of a text, where the file does not say
 _SECONDS = 600  # until an answer is given up
 _SILENT = -1  # of llama.cpp's verbosities
 
@@ -116,10 +118,17 @@ def _parameters(model: Path, threads: int | None, key: str) -> Any:
     found.embedding, found.embd_normalize = True, -1
     found.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_NONE
     found.n_ctx = 0  # as long as the model's
-    found.n_batch = found.n_ubatch = _LONGEST
+    found.n_batch = found.n_ubatch = _longest(model)  # a text is computed at once
     found.n_parallel, found.n_gpu_layers = 1, 0
     found.warmup, found.verbosity = False, _SILENT
     found.api_keys = [key]
     if threads is not None:
         found.cpuparams.n_threads = found.cpuparams_batch.n_threads = threads
     return found
+
+
+def _longest(model: Path) -> int:
+    """Return how many tokens a text may have, which llama.cpp does not tell before it loads it."""
+    with model.open("rb") as file:
+        _, found, rest = file.read(_HEAD).partition(_LENGTH)
+    return int.from_bytes(rest[4:8], "little") if found else _LONGEST

@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 
 from bert_mobile.errors import ArtifactError, MissingExtraError
+from bert_mobile.foreign import TELEMETRY, hidden
 from bert_mobile.quantize.interface import HEAD_ROWS, INPUTS, LOGITS, POSITIONS
 from bert_mobile.runtime.batches import Batch, IntArray
 from bert_mobile.runtime.engines.files import AGAIN, check_beginning
 from bert_mobile.runtime.sessions import FloatArray, check_outputs
 
 try:
-    import openvino
-    from openvino import opset15 as ops
+    with hidden(TELEMETRY):
+        import openvino
+        from openvino import opset15 as ops
 except ImportError:
     raise MissingExtraError("openvino", "openvino") from None
 
