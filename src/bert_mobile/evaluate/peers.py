@@ -18,6 +18,7 @@ from bert_mobile.checkpoint import copy_tokenizer, read_weights
 from bert_mobile.errors import MissingExtraError
 from bert_mobile.export.source import read_source
 from bert_mobile.export.table import TARGETS
+from bert_mobile.foreign import TALKATIVE, muted
 from bert_mobile.model.config import BertConfig
 from bert_mobile.quantize.interface import FLOAT, QUANTIZED
 
@@ -106,9 +107,10 @@ def _torchao(bits: int) -> Callable[[Path, Path], None]:
     def make(folder: Path, out: Path) -> None:
         target = TARGETS["executorch"]
         target.check_installed()
-        import torch
-        from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
-        from torchao.quantization.granularity import PerAxis, PerGroup
+        with muted(*TALKATIVE):
+            import torch
+            from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
+            from torchao.quantization.granularity import PerAxis, PerGroup
 
         from bert_mobile.export.executorch import write_program
         from bert_mobile.export.plain import PlainBert, PlainVocabulary, has_vocabulary
