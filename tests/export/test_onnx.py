@@ -181,13 +181,15 @@ def test_out_inside_the_model_is_refused(tiny_checkpoint):
         export(tiny_checkpoint, "onnx", tiny_checkpoint / "out")
 
 
-def test_a_head_that_a_target_cannot_hold(tiny_task, tmp_path, monkeypatch):
+def test_a_head_or_width_that_a_target_cannot_hold(
+    tiny_task, tiny_checkpoint, tmp_path, monkeypatch
+):
     row = Target("rows", {"float32": "x"}, (), "export", lambda *_: None, heads=(PRETRAINING,))
     monkeypatch.setitem(TARGETS, "rows", row)
     with pytest.raises(InputError, match="rows cannot hold a BertForTokenClassification"):
         export(tiny_task(TOKENS), "rows", tmp_path / "out")
     with pytest.raises(InputError, match="--width int8 is none of rows's, expected one of float32"):
-        export(tiny_task(TOKENS), "rows", tmp_path / "out", width="int8")
+        export(tiny_checkpoint, "rows", tmp_path / "out", width="int8")
 
 
 def test_a_target_that_is_not_installed(tiny_checkpoint, tmp_path, monkeypatch):
