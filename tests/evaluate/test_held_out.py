@@ -25,8 +25,9 @@ NO_PIECES = "\u0301\u0301"
 """Accents alone, of which the tokenizer leaves nothing."""
 
 
-def opened(data, *, pairs=8, sentences=10):
-    (found,) = open_held_out([data], pairs=pairs, sentences=sentences, text_field="text")
+def opened(data, *, pairs=8, sentences=10, **options):
+    counts = {"pairs": pairs, "sentences": sentences}
+    (found,) = open_held_out([data], **counts, text_field="text", **options)
     return found
 
 
@@ -111,6 +112,16 @@ def test_kinds_that_are_not_judged_are_named_in_one_line(write_corpus, tiny_toke
     assert list(groups) == [ALL, *(f"kind{n:02}" for n in range(1, 2 * MOST_KINDS, 2))]
     (warning,) = caught
     assert str(warning.message).endswith("kind25 (2) and 17 more kinds")
+
+
+def test_without_kinds_all_is_the_same_and_nothing_is_said(write_corpus, tiny_tokenizer):
+    corpus = write_corpus([of_word(f"kind{n}/1", "the") for n in range(3)])
+    with pytest.warns(UserWarning, match="judged within"):
+        [whole] = groups_of(corpus, tiny_tokenizer).values()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        [alone] = groups_of(corpus, tiny_tokenizer, by_kind=False).values()
+    assert (alone.kind, alone.sentences) == (ALL, whole.sentences)
 
 
 @pytest.mark.parametrize("sources", [["a/1", "a/2"], ["a", "a", "a"]])

@@ -98,11 +98,12 @@ class InMemory:
 
 
 class BuiltCorpus:
-    """The held-out split of a built corpus, whole and by kinds of text."""
+    """The held-out split of a built corpus, whole and, if wanted, by kinds of text."""
 
-    def __init__(self, folder: Path, name: str, *, sentences: int) -> None:
+    def __init__(self, folder: Path, name: str, *, sentences: int, by_kind: bool) -> None:
         """Open a corpus; raises `ArtifactError` where it is none, or damaged."""
         self._folder, self._name, self._count = folder, name, sentences
+        self._by_kind = by_kind
         self._corpus = Corpus(folder, "held_out")
         manifest = read_manifest(folder)
         shards = manifest["splits"]["held_out"]["shards"]
@@ -124,16 +125,13 @@ class BuiltCorpus:
 
     @cached_property
     def _groups(self) -> list[Group]:
-        corpus = self._corpus
-        kinds = np.array([kind_of(source) for source, _ in self._documents()], object)
-        if len(kinds) != len(corpus.documents) - 1:
-            raise self._mismatch()
-        chosen = {kind: np.flatnonzero(kinds == kind) for kind in self._judged(Counter(kinds))}
+        corpus, count = self._corpus, len(self._corpus.documents) - 1
+        chosen = self._documents_by_kind(count) if self._by_kind else {}
         pieces: dict[str, Pieces] = {
             kind: Excerpt(corpus, documents, f"the {kind} in {corpus.name}")
             for kind, documents in chosen.items()
         }
-        document = np.repeat(np.arange(len(kinds)), np.diff(corpus.documents))  # (S,)
+        document = np.repeat(np.arange(count), np.diff(corpus.documents))  # (S,)
         drawn = [_draw(corpus, np.ones(len(document), bool), self._count)]
         drawn += [_draw(corpus, np.isin(document, each), self._count) for each in chosen.values()]
         text = self._sentences(np.unique(np.concatenate(drawn)))
@@ -141,6 +139,13 @@ class BuiltCorpus:
             Group(self._name, kind, each, [text[sentence] for sentence in wanted.tolist()])
             for (kind, each), wanted in zip([(ALL, corpus), *pieces.items()], drawn, strict=True)
         ]
+
+    def _documents_by_kind(self, count: int) -> dict[str, IntArray]:
+        """Return the numbers of the documents of each kind, out of so many."""
+        kinds = np.array([kind_of(source) for source, _ in self._documents()], object)
+        if len(kinds) != count:
+            raise self._mismatch()
+        return {kind: np.flatnonzero(kinds == kind) for kind in self._judged(Counter(kinds))}
 
     def _judged(self, counts: Counter[str]) -> list[str]:
         """Return the kinds of text to judge by themselves, given how many documents each has."""
@@ -156,7 +161,7 @@ class BuiltCorpus:
             warnings.warn(
                 f"{self._name}: judged within {ALL!r} only, being one document each or beyond the "
                 f"{MOST_KINDS} kinds of the most documents: {', '.join(named)}{more}",
-                stacklevel=6,
+                stacklevel=7,
             )
         return judged
 
@@ -171,6 +176,8 @@ class BuiltCorpus:
         """Return the text of the sentences of these numbers, ascending, by number."""
         offsets = self._corpus.documents.tolist()
         found: dict[int, str] = {}
+        if not len(wanted):
+            return found
         for start, end, (_, sentences) in zip(
             offsets, offsets[1:], self._documents(), strict=False
         ):
@@ -261,18 +268,24 @@ HeldOut = BuiltCorpus | RawText
 
 
 def open_held_out(
-    data: Sequence[Path | str], *, pairs: int, sentences: int, text_field: str
+    data: Sequence[Path | str],
+    *,
+    pairs: int,
+    sentences: int,
+    text_field: str,
+    by_kind: bool = True,
 ) -> list[HeldOut]:
     """Open built corpora and raw sources; each is called by its own name, where no other has it.
 
-    Raises `InputError` or `ArtifactError` where one is neither, damaged or too small.
+    Without `by_kind` a built corpus is one group. Raises `InputError` or `ArtifactError` where one
+    is neither, damaged or too small.
     """
     names = [_own_name(source) for source in data]
     opened: list[HeldOut] = []
     for source, own in zip(data, names, strict=True):
         name = own if names.count(own) == 1 else str(source)
         if not is_address(source) and _looks_built(Path(source)):
-            opened.append(BuiltCorpus(Path(source), name, sentences=sentences))
+            opened.append(BuiltCorpus(Path(source), name, sentences=sentences, by_kind=by_kind))
         else:
             raw = RawText(source, name, pairs=pairs, sentences=sentences, text_field=text_field)
             opened.append(raw)

@@ -103,26 +103,25 @@ def evaluate_language_models(
     than a built corpus's or there is too little text, `ArtifactError` where a model or a corpus is
     damaged, or a model has neither head.
     """
-    texts = open_held_out(data, pairs=pairs, sentences=sentences, text_field=text_field)
-    groups = _groups_of_each(texts, [resolve(model) for model in models], by_kind=by_kind)
+    texts = open_held_out(
+        data, pairs=pairs, sentences=sentences, text_field=text_field, by_kind=by_kind
+    )
+    groups = _groups_of_each(texts, [resolve(model) for model in models])
     return [
         _judge_model(model, bert_mobile.load(model, threads=threads, weights=weights), mine, pairs)
         for model, mine in zip(models, groups, strict=True)
     ]
 
 
-def _groups_of_each(
-    texts: Sequence[HeldOut], folders: Sequence[Path], *, by_kind: bool
-) -> list[list[Group]]:
+def _groups_of_each(texts: Sequence[HeldOut], folders: Sequence[Path]) -> list[list[Group]]:
     """Return the groups for each model; those of one tokenizer share theirs."""
-    most = None if by_kind else 1
     tokenizers = [load_tokenizer(folder) for folder in folders]
     like = [
         next(n for n, other in enumerate(tokenizers) if same_tokenizer(tokenizer, other))
         for tokenizer in tokenizers
     ]
     made = {
-        n: [group for text in texts for group in text.groups(folders[n])[:most]]
+        n: [group for text in texts for group in text.groups(folders[n])]
         for n in dict.fromkeys(like)
     }
     if len(made) > 1:
