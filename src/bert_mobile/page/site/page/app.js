@@ -163,7 +163,8 @@ function form(task) {
   return [chips(task, inputs, whole), whole, result];
 }
 
-const shortened = (text) => (text.length > 30 ? `${text.slice(0, 28).trimEnd()} …` : text);
+const shortened = (text) =>
+  text.length > 30 ? `${text.slice(0, 29).replace(/\s+\S*$/, "")} …` : text;
 
 function chips(task, inputs, asking) {
   const row = make("div", { className: "chips", role: "group", "aria-label": "Examples" });
