@@ -262,6 +262,8 @@ def _hint_without(folder: Path) -> str:
         found = "its weights are in several files"
     elif any(folder.glob("*.bin")):
         found = "its weights are in a pickle, which may run any program"
+    elif (folder / "quantization.json").is_file():  # `quantize` left it
+        return "it is quantized already: name the float model that it was made from"
     else:
         return "name the folder that `bert-mobile pretrain` or transformers wrote"
     return f"{found}: save it anew, model.save_pretrained(DIR, max_shard_size='50GB')"

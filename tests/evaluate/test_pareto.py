@@ -97,8 +97,9 @@ def test_changed_data_is_another_question(tiny_task, tmp_path):
 
 def test_bad_input_is_told_before_anything_is_judged(made, tiny_checkpoint, question, tmp_path):
     quantized = made.folder / "models" / f"{OURS}-200000"
-    with pytest.raises(ArtifactError, match=r"has no model\.safetensors, expected a float"):
+    with pytest.raises(ArtifactError, match=r"has no model\.safetensors") as refused:
         pareto(quantized, question, tmp_path / "out")
+    assert refused.value.hint.startswith("it is quantized already")
     (tmp_path / "empty.txt").touch()
     with pytest.raises(InputError, match=r"empty\.txt"):
         pareto(tiny_checkpoint, question, tmp_path / "out", calibration=tmp_path / "empty.txt")
