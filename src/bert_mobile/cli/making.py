@@ -231,7 +231,8 @@ def quantize(
         from bert_mobile.evaluate.figures import figures_of
         from bert_mobile.files import refuse_nested
 
-        refuse_nested(out, [file for file in [Path(question.task)] if file.is_file()])
+        if (file := Path(question.task)).is_file():
+            refuse_nested(out, [file])
         judge = partial(figures_of, question=question)
     made = run(folder, out, judge=judge, **options)
     if as_json:

@@ -19,9 +19,8 @@ from bert_mobile.errors import ArtifactError, BertMobileError, InputError, RunEr
 from bert_mobile.export.card import card
 from bert_mobile.export.source import Source, read_source
 from bert_mobile.export.table import TARGETS
-from bert_mobile.export.target import FLOAT32, MIX, Target
+from bert_mobile.export.target import Target, usual_width
 from bert_mobile.files import atomic_folder, refuse_foreign_folder, write_json
-from bert_mobile.quantize.interface import QUANTIZED
 from bert_mobile.runtime.engines import ENGINES
 from bert_mobile.runtime.engines.files import in_one_line
 
@@ -75,8 +74,8 @@ def export(
     or the artifact does not answer; `out` is then as it was.
     """
     target = check_export(folder, to, out)
-    width = width or (MIX if (folder / QUANTIZED).is_file() else FLOAT32)
     source = read_source(folder)
+    width = width or usual_width(source)
     target.check(source, width)
     judged = _reference_figures(source, target, proving)
     with atomic_folder(out) as scratch:

@@ -42,6 +42,7 @@ from bert_mobile.quantize.interface import (
     NEXT_SENTENCE,
     START_LOGITS,
     WORDS,
+    WORDS_BIAS,
 )
 from bert_mobile.quantize.pack import (
     FloatArray,
@@ -152,7 +153,7 @@ class _Graph:
         if self._config.architecture != PRETRAINING:
             found |= self._task_head(hidden)
         else:
-            if "cls.predictions.bias" in self._weights:
+            if WORDS_BIAS in self._weights:
                 found[LOGITS] = self._masked_token_head(hidden)
             heads = ("bert.pooler.dense.bias", "cls.seq_relationship.bias")
             if all(name in self._weights for name in heads):
@@ -284,7 +285,7 @@ class _Graph:
         """Logits over the vocabulary (1, T, V)."""
         x = self._dense(hidden, "cls.predictions.transform.dense")
         x = self._layer_norm(Builder.gelu(x=x, mode="EXACT"), "cls.predictions.transform.LayerNorm")
-        return self._linear(x, WORDS, "cls.predictions.bias")
+        return self._linear(x, WORDS, WORDS_BIAS)
 
     def _pooled(self, hidden: Any) -> Any:
         """The pooler at the first token, (1, H)."""

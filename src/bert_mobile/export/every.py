@@ -16,7 +16,7 @@ from bert_mobile.errors import InputError, MissingExtraError, RunError
 from bert_mobile.export.source import Source, read_source
 from bert_mobile.export.summary import JSON, PICTURE, TABLE, write_summary
 from bert_mobile.export.table import TARGETS
-from bert_mobile.export.target import FLOAT32, MIX
+from bert_mobile.export.target import MIX, usual_width
 from bert_mobile.files import part_of, refuse_foreign_folder
 from bert_mobile.hub import resolve
 from bert_mobile.progress import progress
@@ -55,8 +55,7 @@ def export_to_all(
             f"{folder} is quantized already, expected a float model for --max-bytes",
             hint="leave it out, or name the float model that it was made from",
         )
-    is_mix = source.packed or max_bytes is not None
-    wanted = width or (MIX if is_mix else FLOAT32)
+    wanted = width or (usual_width(source) if max_bytes is None else MIX)
     found = []
     with progress("export", len(TARGETS), "target") as bar:
         for name in TARGETS:

@@ -42,6 +42,7 @@ from bert_mobile.quantize.interface import (
     NEXT_SENTENCE,
     START_LOGITS,
     WORDS,
+    WORDS_BIAS,
 )
 from bert_mobile.quantize.pack import (
     FloatArray,
@@ -104,7 +105,7 @@ def build_model(config: BertConfig, weights: Weights) -> Any:
     if config.architecture != PRETRAINING:
         found |= _task_head(graph, hidden)
     else:
-        if "cls.predictions.bias" in weights:
+        if WORDS_BIAS in weights:
             found[LOGITS] = _masked_token_head(graph, hidden)
         if "bert.pooler.dense.bias" in weights and "cls.seq_relationship.bias" in weights:
             found[NEXT_SENTENCE] = graph.dense(_pooled(graph, hidden), "cls.seq_relationship")
@@ -260,7 +261,7 @@ def _masked_token_head(graph: _Graph, hidden: Any) -> Any:
     rows.set_friendly_name(HEAD_ROWS)
     x = ops.gelu(graph.dense(rows, "cls.predictions.transform.dense"), "erf")
     x = graph.layer_norm(x, "cls.predictions.transform.LayerNorm")
-    return graph.linear(x, WORDS, "cls.predictions.bias")
+    return graph.linear(x, WORDS, WORDS_BIAS)
 
 
 def _pooled(graph: _Graph, hidden: Any) -> Any:

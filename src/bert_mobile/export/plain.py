@@ -18,7 +18,14 @@ from bert_mobile.export.source import Source
 from bert_mobile.model.config import ANSWERS, PRETRAINING, SEQUENCES
 from bert_mobile.model.encoder import Embeddings
 from bert_mobile.model.heads import BertForPretraining, BertForTask
-from bert_mobile.quantize.interface import END_LOGITS, HIDDEN, LOGITS, NEXT_SENTENCE, START_LOGITS
+from bert_mobile.quantize.interface import (
+    END_LOGITS,
+    HIDDEN,
+    LOGITS,
+    NEXT_SENTENCE,
+    START_LOGITS,
+    WORDS_BIAS,
+)
 
 _HIDDEN_SCORE = -1e4
 """Added to the scores of padding: its share after softmax is 0, and float16 still holds it."""
@@ -123,7 +130,7 @@ def _network(source: Source) -> BertForPretraining | BertForTask:
 
 def has_vocabulary(source: Source) -> bool:
     """Tell whether a source scores words for masked tokens."""
-    return source.config.architecture == PRETRAINING and "cls.predictions.bias" in source.weights
+    return source.config.architecture == PRETRAINING and WORDS_BIAS in source.weights
 
 
 def output_names(source: Source) -> tuple[str, ...]:

@@ -25,6 +25,11 @@ Raises `InputError` on a head or width that the target cannot hold, `MissingExtr
 package is missing."""
 
 
+def usual_width(source: Source) -> str:
+    """Return the width of a model where none is asked for: what it has."""
+    return MIX if source.packed else FLOAT32
+
+
 @dataclass(frozen=True)
 class Target:
     """One destination."""

@@ -42,6 +42,7 @@ from bert_mobile.quantize.interface import (
     POSITIONS,
     START_LOGITS,
     WORDS,
+    WORDS_BIAS,
 )
 from bert_mobile.quantize.pack import FloatArray, PackedMatrix, PackedRows, float_weight
 
@@ -76,7 +77,7 @@ def build_graph(
         graph.add("Reshape", hidden, "batch_tokens_any", name=HIDDEN)  # B T H
         return graph.model([*_task_head(graph, hidden), _hidden_output(config)])
     outputs = []
-    if "cls.predictions.bias" in weights:
+    if WORDS_BIAS in weights:
         _masked_token_head(graph, hidden)
         outputs.append(_float_output(LOGITS, ["sequences", "positions", config.vocab_size]))
     graph.add("Reshape", hidden, "batch_tokens_any", name=HIDDEN)  # B T H
@@ -298,7 +299,7 @@ def _masked_token_head(graph: Graph, hidden: str) -> None:
     x = graph.add("Gather", hidden, rows)  # M H
     x = graph.add("Gelu", _dense(graph, x, "cls.predictions.transform.dense"))
     x = graph.layer_norm(x, "cls.predictions.transform.LayerNorm")
-    flat = graph.linear(x, WORDS, "cls.predictions.bias")  # M V
+    flat = graph.linear(x, WORDS, WORDS_BIAS)  # M V
     batch = graph.add("Shape", "input_ids", end=1)
     lead = graph.add("Where", none, batch, graph.numbers(1))
     shape = graph.add("Concat", lead, graph.numbers(-1, graph.config.vocab_size), axis=0)

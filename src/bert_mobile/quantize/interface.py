@@ -15,6 +15,9 @@ NEXT_SENTENCE = "seq_relationship_logits"
 WORDS = "bert.embeddings.word_embeddings.weight"
 """The word embedding, which is also the output projection of masked tokens."""
 
+WORDS_BIAS = "cls.predictions.bias"
+"""The bias of that projection, there where a network has a head for masked tokens."""
+
 QUANTIZED = "onnx/model_quantized.onnx"
 """Where in a folder the packed model lies, by the convention of transformers.js."""
 FLOAT = "onnx/model.onnx"

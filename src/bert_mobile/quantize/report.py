@@ -18,13 +18,12 @@ from bert_mobile.model.config import (
     BertConfig,
 )
 from bert_mobile.quantize.allocate import Choice
-from bert_mobile.quantize.interface import QUANTIZED
+from bert_mobile.quantize.interface import QUANTIZED, WORDS_BIAS
 from bert_mobile.quantize.pack import FloatArray, clipped_share, relative_error
 from bert_mobile.quantize.sensitivity import Rounder, Sensitivity, Unit
 
 REPORT = "quantization.json"
 
-_MASKED_TOKENS = "cls.predictions.bias"
 _LABELS_SHOWN = 20
 _DIRECTORY_BYTES = 4096  # what `du -sb` counts for a folder itself on the usual file systems
 
@@ -248,7 +247,7 @@ def card(
     counts = Counter(tensor.bits for tensor in packed)
     bits = ", at ".join(f"{bits} bits: {count}" for bits, count in sorted(counts.items()))
     heads = config.architecture
-    if heads == PRETRAINING and not any(t.name == _MASKED_TOKENS for t in report.tensors):
+    if heads == PRETRAINING and not any(t.name == WORDS_BIAS for t in report.tensors):
         heads = _BARE
     pipeline = _PIPELINES[heads]
     head, text = _HEAD.format(pipeline=pipeline), parents_card

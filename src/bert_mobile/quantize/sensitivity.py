@@ -30,7 +30,7 @@ from tokenizers import Tokenizer
 from bert_mobile.model.config import BertConfig
 from bert_mobile.progress import progress
 from bert_mobile.quantize.allocate import Choice, Storage, layouts_of, lower_hull, menu, weighed
-from bert_mobile.quantize.interface import WORDS
+from bert_mobile.quantize.interface import WORDS, WORDS_BIAS
 from bert_mobile.quantize.pack import (
     FloatArray,
     Layout,
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from bert_mobile.quantize.calibrate import Calibrator, Moments
     from bert_mobile.quantize.graph import Weights
 
-_OUTPUT_BIAS = "cls.predictions.bias"
 _CUTS = (8, 4, 2)  # the first eighth of the rows, up to a quarter, up to a half, the rest
 _FEWEST_ROWS = 4096  # of a word embedding that is cut
 
@@ -154,7 +153,7 @@ class Rounder:
         """
         if name not in self._moments:
             return {}
-        bias = _OUTPUT_BIAS if name == WORDS else f"{name.removesuffix('.weight')}.bias"
+        bias = WORDS_BIAS if name == WORDS else f"{name.removesuffix('.weight')}.bias"
         shift = (self._weights[name] - rounded) @ self._moments[name].mean
         return {bias: self._weights[bias] + shift.astype(np.float32)}
 

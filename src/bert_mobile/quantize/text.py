@@ -31,7 +31,7 @@ FOREIGN_WORDS = 0.04
 """Part of all words, for each doubling of the vocabulary. That is 60 % for 30,000 pieces, which
 have 88 % and more of English words whole, half of the French and a sixth of the Finnish ones."""
 
-UNKNOWN = "[UNK]"
+_UNKNOWN = "[UNK]"
 
 IntArray = NDArray[np.int64]
 
@@ -170,9 +170,9 @@ def _words(encodings: list[Encoding]) -> Counter[tuple[str, ...]]:
 def _is_word(pieces: tuple[str, ...]) -> bool:
     first = pieces[0]
     if first.startswith("["):
-        return first == UNKNOWN
+        return first == _UNKNOWN
     return first[0].isalpha() and (len(pieces) > 1 or len(first) > 1 or not first.isascii())
 
 
 def _is_whole(pieces: tuple[str, ...]) -> bool:
-    return len(pieces) == 1 and len(pieces[0]) > 1 and pieces[0] != UNKNOWN
+    return len(pieces) == 1 and len(pieces[0]) > 1 and pieces[0] != _UNKNOWN

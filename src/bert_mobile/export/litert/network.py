@@ -40,6 +40,7 @@ from bert_mobile.quantize.interface import (
     START_LOGITS,
     VOCABULARY,
     WORDS,
+    WORDS_BIAS,
 )
 from bert_mobile.quantize.pack import PackedMatrix, float_weight, named_parts
 
@@ -65,7 +66,7 @@ def build(source: Source, width: str) -> bytes:
     file, network = File(), _Network(source, width)
     for tokens in buckets(source.config):
         _add_bucket(file, network, tokens)
-    if source.config.architecture == PRETRAINING and "cls.predictions.bias" in source.weights:
+    if source.config.architecture == PRETRAINING and WORDS_BIAS in source.weights:
         _add_vocabulary(file, network)
     return file.to_bytes()
 
@@ -186,7 +187,7 @@ def _add_vocabulary(file: File, network: _Network) -> None:
     rows = graph.input(HIDDEN, (1, network.config.hidden_size), np.float32, grows=True)
     x = _gelu(graph, network.dense(graph, rows, "cls.predictions.transform.dense"))
     x = network.norm(graph, x, "cls.predictions.transform.LayerNorm")
-    logits = network.linear(graph, x, WORDS, "cls.predictions.bias")  # M V
+    logits = network.linear(graph, x, WORDS, WORDS_BIAS)  # M V
     file.add(VOCABULARY, graph, {HIDDEN: rows}, {LOGITS: logits})
 
 
